@@ -34,7 +34,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """The right edge of a tree of ``size`` leaves: the roots of its complete subtrees, largest first.
+    """The right edge of a tree of ``size`` leaves: its complete subtrees' roots, largest first.
 
     It is a value: a transaction that is rolled back simply keeps the old one.
     """
@@ -48,7 +48,7 @@ class Frontier:
         assert all(len(root) == HASH_SIZE for root in self.roots), "roots are 32 bytes"
 
     def append(self, leaves: Sequence[bytes]) -> tuple[Frontier, list[Node]]:
-        """The frontier after these leaf hashes, and every node that became complete, leaves first."""
+        """The frontier after these leaf hashes, and each node that became complete, leaves first."""
         assert all(len(leaf) == HASH_SIZE for leaf in leaves), "append takes leaf hashes"
         waiting, edge, nodes = list(self.roots), list[bytes](), list[Node]()
         row, first, level = list(leaves), self.size, 0
@@ -225,7 +225,7 @@ def _peaks(size: int) -> Iterator[tuple[int, int]]:
 
 
 def _subtree(get_node: GetNode, start: int, end: int) -> bytes:
-    """The root over the leaves ``start`` up to ``end``, a subtree that the tree really splits into."""
+    """The root over the leaves ``start`` up to ``end``, a part the tree really splits into."""
     width = end - start
     if width & (width - 1) == 0:
         level = width.bit_length() - 1

@@ -1,0 +1,68 @@
+"""Who might be the same person as a new contact, and why."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from services.demo_crm.objects import Value
+from services.demo_crm.store import Record
+
+# "Jon Miller" and "John Miller" reach 0.95, "Anna Weber" and "Anna Weiss" 0.80.
+_ALIKE_NAME = 0.85
+_ALIKE_COMPANY = 0.80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicate:
+    record: Record
+    reason: str
+
+
+def likely_duplicates(
+    values: Mapping[str, Value], candidates: Iterable[Record]
+) -> list[Duplicate]:
+    """The candidates that share e-mail or phone with ``values``, or a like name and company."""
+    return [
+        Duplicate(record=record, reason=reason)
+        for record in candidates
+        if (reason := _reason(values, record.fields))
+    ]
+
+
+def _reason(values: Mapping[str, Value], known: Mapping[str, Value]) -> str | None:
+    if _address(values) and _address(values) == _address(known):
+        return "same e-mail address"
+    if phone_key(values.get("phone")) and phone_key(values["phone"]) == phone_key(known["phone"]):
+        return "same phone number"
+    if _like(_name(values), _name(known)) < _ALIKE_NAME:
+        return None
+    companies = _plain(values.get("company")), _plain(known.get("company"))
+    if all(companies) and _like(*companies) >= _ALIKE_COMPANY:
+        return f"similar name and company: {known['company']}"
+    return None
+
+
+def phone_key(phone: Value) -> str:
+    """The number without the marks that people put between its digits."""
+    return "" if phone is None else str(phone).translate(str.maketrans("", "", " -()."))
+
+
+def _address(fields: Mapping[str, Value]) -> str:
+    return str(fields.get("email") or "").strip().lower()
+
+
+def _name(fields: Mapping[str, Value]) -> str:
+    return f"{_plain(fields.get('first_name'))} {_plain(fields.get('last_name'))}".strip()
+
+
+def _plain(text: Value) -> str:
+    """Lower case without accents: "Müller" and "Muller" are the same."""
+    decomposed = unicodedata.normalize("NFKD", str(text or "").casefold())
+    return "".join(char for char in decomposed if not unicodedata.combining(char)).strip()
+
+
+def _like(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio() if one and other else 0.0

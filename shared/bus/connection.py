@@ -1,0 +1,44 @@
+"""Broker connections by URL, with our transports registered and their errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.connection import Connection
+from kombu.exceptions import ChannelError, KombuError, OperationalError
+
+from shared.bus import transports
+from shared.errors import BrokerUnavailable, ConfigurationError
+
+__all__ = ["Connection", "connect", "translated"]
+
+
+def connect(broker_url: str) -> Connection:
+    """An open connection. Raises `BrokerUnavailable`, or `ConfigurationError` for a wrong URL."""
+    transports.register()
+    with translated():
+        try:
+            connection = Connection(broker_url)
+        except KeyError as error:
+            raise ConfigurationError("BROKER_URL names no broker that we know") from error
+        return connection.connect() and connection
+
+
+@contextmanager
+def translated(*, ignore_lost_channel: bool = False) -> Iterator[None]:
+    """Kombu's errors as `BrokerUnavailable`."""
+    try:
+        yield
+    except (OperationalError, ChannelError, KombuError, OSError) as error:
+        if isinstance(error, transports.PublishError):
+            raise
+        if ignore_lost_channel:
+            return
+        raise BrokerUnavailable(f"the broker did not answer: {type(error).__name__}") from error
+
+
+def is_recoverable(error: Any) -> bool:
+    """Whether a new connection may help."""
+    return isinstance(error, BrokerUnavailable)

@@ -1,0 +1,75 @@
+"""Consuming: batches of messages in hand from one work queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Consumer as KombuConsumer
+
+from shared.bus.connection import connect, translated
+from shared.bus.delivery import Delivery
+from shared.bus.topology import queue_named
+
+
+class Consumer:
+    """Hands over up to ``prefetch`` messages at a time; what is not settled comes again."""
+
+    def __init__(self, broker_url: str, queue: str, *, prefetch: int) -> None:
+        self._queue = queue
+        self._prefetch = prefetch
+        self._waiting: list[Delivery] = []
+        self._connection = connect(broker_url)
+        with translated():
+            self._channel = self._connection.channel()
+            self._consumer = KombuConsumer(
+                self._channel,
+                queues=[queue_named(queue)],
+                on_message=self._receive,
+                prefetch_count=prefetch,
+                auto_declare=False,
+            )
+            self._consumer.consume()
+
+    def next_batch(self, timeout: float) -> list[Delivery]:
+        """What is there now, up to the prefetch; waits ``timeout`` seconds for the first."""
+        with translated():
+            with _quiet_timeouts():
+                if not self._waiting:
+                    self._connection.drain_events(timeout=timeout)
+                while len(self._waiting) < self._prefetch:
+                    self._connection.drain_events(timeout=0)
+        batch, self._waiting = self._waiting[: self._prefetch], self._waiting[self._prefetch :]
+        return batch
+
+    def close(self) -> None:
+        """Stop; what was fetched and not settled goes back to the queue."""
+        with translated(ignore_lost_channel=True):
+            self._consumer.cancel()
+            self._connection.release()
+
+    def _receive(self, message: Any) -> None:
+        self._waiting.append(delivery_of(message, self._queue))
+
+
+def delivery_of(message: Any, queue: str) -> Delivery:
+    """Our view of a kombu message; undecodable bytes become text that is no envelope."""
+    body = message.body
+    text = body if isinstance(body, str) else bytes(body).decode("utf-8", errors="replace")
+    attempt = message.headers.get("attempt", 0)
+    return Delivery(
+        message=message,
+        queue=queue,
+        text=text,
+        message_id=str(message.properties.get("message_id") or message.delivery_tag),
+        attempt=attempt if isinstance(attempt, int) else 0,
+    )
+
+
+@contextmanager
+def _quiet_timeouts() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        return

@@ -1,0 +1,119 @@
+"""Publishing: always durable, mandatory and confirmed; a missing confirm is an unknown outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kombu import Producer
+
+from shared.bus.connection import Connection, connect, translated
+from shared.bus.topology import DEAD, DELAY, EVENTS, Delay
+from shared.bus.transports import PublishError
+from shared.outbox import Outgoing
+
+CONTENT_TYPE = "application/json"
+
+
+class Publisher:
+    """One connection for publishing, reopened after any error. Safe from several threads."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._url = broker_url
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+
+    def send(self, messages: Sequence[Outgoing]) -> set[str]:
+        """Publish all as one batch; returns the ids that the broker refused.
+
+        Raises `BrokerUnavailable` when the outcome is unknown: send the same ids again.
+        """
+        try:
+            with self._batch() as producer:
+                for message in messages:
+                    _publish(producer, EVENTS, message.topic, message.id, message.text, {})
+        except PublishError as error:
+            return set(error.messages)
+        return set()
+
+    def park(self, queue: str, message_id: str, text: str, reason: str) -> None:
+        """To the dead letters of ``queue``, with the reason."""
+        self._one(DEAD, queue, message_id, text, {"error": reason})
+
+    def retry(self, queue: str, message_id: str, text: str, attempt: int, delay: Delay) -> None:
+        """Back to ``queue`` after ``delay``."""
+        self._one(DELAY, f"{delay.name}.{queue}", message_id, text, {"attempt": attempt})
+
+    def requeue(self, queue: str, message_id: str, text: str) -> None:
+        """Straight to one work queue, with the same id (a replay)."""
+        self._one("", queue, message_id, text, {})
+
+    def acknowledge(self, messages: Sequence[Any]) -> None:
+        """Acknowledge in one go, on the channel that delivered. A lost channel is no error:
+        the broker has given the messages back, and the inbox absorbs the repeat.
+        """
+        if not messages:
+            return
+        with translated(ignore_lost_channel=True):
+            with messages[0].channel.batch():
+                for message in messages:
+                    message.ack()
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _one(
+        self, exchange: str, key: str, message_id: str, text: str, headers: dict[str, Any]
+    ) -> None:
+        with self._batch() as producer:
+            _publish(producer, exchange, key, message_id, text, headers)
+
+    @contextmanager
+    def _batch(self) -> Iterator[Producer]:
+        with self._lock, translated():
+            try:
+                producer = self._ready()
+                with producer.channel.batch():
+                    yield producer
+            except PublishError:
+                raise
+            except Exception:
+                self._drop()
+                raise
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            self._connection = connect(self._url)
+            self._producer = Producer(self._connection.channel())
+        return self._producer
+
+    def _drop(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.release()
+
+
+def _publish(
+    producer: Producer,
+    exchange: str,
+    key: str,
+    message_id: str,
+    text: str,
+    headers: dict[str, Any],
+) -> None:
+    producer.publish(
+        text.encode(),
+        exchange=exchange,
+        routing_key=key,
+        headers=headers,
+        message_id=message_id,
+        content_type=CONTENT_TYPE,
+        content_encoding="utf-8",
+        delivery_mode=2,
+        mandatory=True,
+        retry=False,
+    )

@@ -1,0 +1,122 @@
+"""Opening a database by URL and the few statements that differ between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from shared.disk import refuse_network_disk
+from shared.errors import ConfigurationError, StoreUnavailable
+
+BUSY_SECONDS = 30
+
+
+def open_database(url: str, *, pooled: bool = True) -> Engine:
+    """An engine for ``url``. Commits are durable: WAL with ``synchronous=FULL`` on SQLite.
+
+    Raises `ConfigurationError` for an unknown database, a missing folder or a network disk.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ConfigurationError("the database address is not a URL") from error
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(url, parsed.database or "", pooled=pooled)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(url, pool_pre_ping=True)
+    raise ConfigurationError("the database must be sqlite:///… or postgresql+psycopg://…")
+
+
+def _open_sqlite(url: str, path: str, *, pooled: bool) -> Engine:
+    refuse_network_disk(path)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        poolclass=QueuePool if pooled else NullPool,
+        **({"pool_size": 4, "max_overflow": 60} if pooled else {}),
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy says BEGIN itself, see _begin_sqlite.
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "journal_size_limit=67108864",
+        "mmap_size=268435456",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """A writer takes the lock at once: upgrading a read lock later could fail half-way."""
+    is_writer = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One write transaction. Raises `StoreUnavailable` when the database cannot take it."""
+    with translated(), engine.connect().execution_options(writes=True) as connection:
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One read transaction: everything in it sees the same state."""
+    with translated(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Database trouble as `StoreUnavailable`; mistakes of ours stay what they are."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the database did not answer: {error.orig}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable("the database closed the connection") from error
+        raise
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose unique keys are not there yet; returns how many were."""
+    if not rows:
+        return 0
+    statement = _insert(connection, table).on_conflict_do_nothing()
+    return connection.execute(statement, list(rows)).rowcount
+
+
+def upsert(
+    connection: Connection, table: Table, row: Mapping[str, Any], *, key: Sequence[str]
+) -> None:
+    """Insert the row, or update the one with the same ``key`` columns."""
+    statement = _insert(connection, table).values(**row)
+    changes = {name: value for name, value in row.items() if name not in key}
+    if changes:
+        statement = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=list(key))
+    connection.execute(statement)
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table)

@@ -1,0 +1,81 @@
+"""A lease in the database with a fencing number: what must run once runs once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, select
+
+from shared.db import upsert, writing
+from shared.domain.schema import parse_instant, rfc3339
+
+SECONDS = 15
+
+
+def lease_table(metadata: MetaData) -> Table:
+    """The table ``leases`` of one service."""
+    return Table(
+        "leases",
+        metadata,
+        Column("name", String(100), primary_key=True),
+        Column("owner", String(200), nullable=False),
+        Column("fence", Integer, nullable=False),
+        Column("until", String(32), nullable=False),
+    )
+
+
+def this_process() -> str:
+    """``host:pid``, so that a neighbour can see whether the owner still lives."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """``fence`` grows with each new owner: a paused old owner can be told from the new one."""
+
+    engine: Engine
+    table: Table
+    name: str
+    clock: Callable[[], datetime]
+    owner: str = field(default_factory=this_process)
+
+    def take(self) -> int | None:
+        """Take or renew the lease: the fencing number, or ``None`` while another holds it."""
+        with writing(self.engine) as connection:
+            return self._take(connection)
+
+    def _take(self, connection: Connection) -> int | None:
+        row = connection.execute(select(self.table).where(self.table.c.name == self.name)).first()
+        now = self.clock()
+        is_foreign = row is not None and row.owner != self.owner
+        if row and is_foreign and parse_instant(row.until) > now and not _is_dead(row.owner):
+            return None
+        fence = 1 if row is None else row.fence + (row.owner != self.owner)
+        until = rfc3339(now + timedelta(seconds=SECONDS))
+        values = {"name": self.name, "owner": self.owner, "fence": fence, "until": until}
+        upsert(connection, self.table, values, key=["name"])
+        return fence
+
+    def give_back(self) -> None:
+        """Let another process go on at once."""
+        with writing(self.engine) as connection:
+            mine = (self.table.c.name == self.name) & (self.table.c.owner == self.owner)
+            connection.execute(self.table.delete().where(mine))
+
+
+def _is_dead(owner: str) -> bool:
+    """Only a process of this very host can be seen to be dead."""
+    host, _, pid = owner.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

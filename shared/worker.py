@@ -1,0 +1,163 @@
+"""The one loop that runs every worker: a batch of messages, one commit, then acknowledge."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from shared.bus.consumer import Consumer
+from shared.bus.delivery import Delivery, Settlement, settle
+from shared.bus.envelope import Envelope
+from shared.bus.publisher import Publisher
+from shared.db import reading
+from shared.domain.topics import Topic
+from shared.errors import BadPayload, Rejected, Unavailable
+from shared.faultpoints import reached
+from shared.service import Effect, Handler, Worker
+
+log = structlog.get_logger()
+POLL_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A message whose slow work is done and whose effect waits for the commit."""
+
+    delivery: Delivery
+    envelope: Envelope
+    effect: Effect
+
+
+@dataclass(kw_only=True)
+class Consuming:
+    """Consumes the queue of one service until ``stop`` is set.
+
+    ``deps`` is what the handlers get; it has ``engine``, ``outbox`` and ``unit_of_work``.
+    """
+
+    name: str
+    worker: Worker
+    deps: Any
+    broker_url: str
+    stop: threading.Event
+    publisher: Publisher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.publisher = Publisher(self.broker_url)
+
+    def run(self) -> None:
+        """Until told to stop; a broker that goes away is waited for, with growing pauses."""
+        pause = FIRST_PAUSE
+        while not self.stop.is_set():
+            try:
+                self._consume()
+                pause = FIRST_PAUSE
+            except Unavailable as error:
+                log.warning("waiting for a dependency", service=self.name, error=str(error))
+                self.stop.wait(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        self.publisher.close()
+
+    def _consume(self) -> None:
+        consumer = Consumer(self.broker_url, self.name, prefetch=self.worker.prefetch)
+        try:
+            while not self.stop.is_set():
+                if batch := consumer.next_batch(POLL_SECONDS):
+                    self.handle(batch)
+        finally:
+            consumer.close()
+
+    def handle(self, batch: Sequence[Delivery]) -> None:
+        """Work, one commit, acknowledge. Raises `BrokerUnavailable` or `StoreUnavailable`."""
+        fresh = self._fresh(batch)
+        repeats = [Settlement(delivery=d) for d in batch if d not in fresh]
+        done: list[Done] = []
+        failed: list[Settlement] = []
+        for delivery in fresh:
+            self._work(delivery, done, failed)
+        reached("worker.before_commit")
+        failed += self._commit(done)
+        self._record_failures(failed)
+        reached("worker.before_ack")
+        lost = {id(settlement.delivery) for settlement in failed}
+        kept = [Settlement(delivery=d.delivery) for d in done if id(d.delivery) not in lost]
+        settle([*repeats, *kept, *failed], self.publisher)
+        reached("worker.after_ack")
+
+    def _fresh(self, batch: Sequence[Delivery]) -> list[Delivery]:
+        """The first of each id that had no effect yet."""
+        with reading(self.deps.engine) as connection:
+            seen = self.deps.outbox.handled(connection, [d.message_id for d in batch])
+        fresh = []
+        for delivery in batch:
+            if delivery.message_id not in seen:
+                seen.add(delivery.message_id)
+                fresh.append(delivery)
+        return fresh
+
+    def _work(self, delivery: Delivery, done: list[Done], failed: list[Settlement]) -> None:
+        try:
+            envelope = delivery.envelope()
+            effect = self._handler(envelope.topic)(envelope, self.deps)
+        except Exception as error:  # noqa: BLE001 - every end of a handler is settled.
+            failed.append(Settlement(delivery=delivery, error=error))
+        else:
+            done.append(Done(delivery=delivery, envelope=envelope, effect=effect))
+
+    def _handler(self, topic: Topic) -> Handler:
+        try:
+            return self.worker.handlers[topic]
+        except KeyError:
+            raise BadPayload(f"{self.name} does not act on {topic}") from None
+
+    def _commit(self, done: Sequence[Done]) -> list[Settlement]:
+        """One transaction for all; if that fails, one for each, so that the guilty one is found."""
+        try:
+            self._commit_together(done)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above.
+            if len(done) == 1:
+                return [Settlement(delivery=done[0].delivery, error=error)]
+            return [failure for one in done for failure in self._commit([one])]
+        return []
+
+    def _commit_together(self, done: Sequence[Done]) -> None:
+        if not done:
+            return
+        with self.deps.unit_of_work.batch() as unit_for:
+            for one in done:
+                unit = unit_for(one.envelope)
+                one.effect(unit)
+            ids = [one.delivery.message_id for one in done]
+            self.deps.outbox.mark_handled(unit.db, ids, unit.now)
+
+    def _record_failures(self, failed: Sequence[Settlement]) -> None:
+        """Tell the log of each message that goes to the dead letters now."""
+        final = [settlement for settlement in failed if settlement.is_final_failure()]
+        if not final:
+            return
+        with self.deps.unit_of_work.batch() as unit_for:
+            for settlement in final:
+                self._tell(unit_for, settlement)
+
+    def _tell(self, unit_for: Any, settlement: Settlement) -> None:
+        delivery = settlement.delivery
+        try:
+            cause: Envelope | None = delivery.envelope()
+        except Rejected:
+            cause = None
+        unit = unit_for(cause)
+        subject = f"message/{delivery.message_id}"
+        body = {
+            "message_id": delivery.message_id,
+            "queue": delivery.queue,
+            "topic": str(cause.topic) if cause else "",
+            "reason": settlement.reason(),
+        }
+        unit.publish(Topic.MESSAGE_PARKED, body, subject=subject)
