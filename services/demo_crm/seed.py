@@ -11,7 +11,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from services.demo_crm.database import Database
 from services.demo_crm.store import IMPORT, Author, Store
 
 _SAMPLES = Path(__file__).with_name("samples.json")
@@ -19,27 +18,28 @@ _SAMPLES = Path(__file__).with_name("samples.json")
 
 def seed(store: Store) -> bool:
     """Fill an empty CRM; a CRM that holds anything stays as it is. True if it was filled."""
-    if store.all("contacts"):
-        return False
-    samples = json.loads(_SAMPLES.read_text(encoding="utf-8"))
-    for record_type in ("contacts", "deals"):
-        for fields in samples[record_type]:
-            store.create(record_type, fields, Author(name=IMPORT), fields["created_at"])
     with store.database.writing() as connection:
-        _write_history(connection, samples)
+        if connection.execute("SELECT 1 FROM record LIMIT 1").fetchone():
+            return False
+        _fill(store, connection)
     return True
 
 
 def reset(store: Store) -> None:
-    """Forget everything and start again with the samples."""
-    _empty(store.database)
-    seed(store)
-
-
-def _empty(database: Database) -> None:
-    with database.writing() as connection:
+    """Forget everything and start again with the samples, in one step."""
+    with store.database.writing() as connection:
         for table in ("record", "history", "answered", "notice"):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above.
+        _fill(store, connection)
+
+
+def _fill(store: Store, connection: sqlite3.Connection) -> None:
+    samples = json.loads(_SAMPLES.read_text(encoding="utf-8"))
+    for record_type in ("contacts", "deals"):
+        for fields in samples[record_type]:
+            author = Author(name=IMPORT)
+            store.insert(connection, record_type, fields, author, fields["created_at"])
+    _write_history(connection, samples)
 
 
 def _write_history(connection: sqlite3.Connection, samples: dict[str, Any]) -> None:

@@ -152,25 +152,19 @@ class Store:
             act = _Act(author, self._now())
             return act.log(connection, record_type, record_id, "note", new=text)
 
-    def create(
-        self, record_type: str, values: Mapping[str, Value], author: Author, at: str | None = None
-    ) -> Record:
-        """A new record of values that were checked before."""
-        with self.database.writing() as connection:
-            return self._create(connection, record_type, values, author, at or self._now())
-
     def propose(self, values: Mapping[str, Any], author: Author) -> Record:
         """A draft: a contact that does not exist until a person promotes it."""
         check("contacts", {"last_name": None, **values}, integration=author.is_integration)
         fields = {"lifecycle": "lead", **values, "draft_state": "open", "promoted_to": None}
-        return self.create("drafts", fields, author)
+        with self.database.writing() as connection:
+            return self.insert(connection, "drafts", fields, author, self._now())
 
     def promote(self, draft_id: str, author: Author) -> tuple[Record, Record]:
         """The draft as it is now, and the contact it became. `Refused` 409 if it is not open."""
         with self.database.writing() as connection:
             draft = _open_draft(connection, draft_id)
             values = {name: draft.fields.get(name) for name in FIELDS["contacts"]}
-            contact = self._create(connection, "contacts", values, author, self._now())
+            contact = self.insert(connection, "contacts", values, author, self._now())
             outcome = {"draft_state": ("open", "promoted"), "promoted_to": (None, contact.id)}
             return self._change(connection, draft, outcome, author), contact
 
@@ -194,7 +188,7 @@ class Store:
                 (change_id, act, json.dumps(answer)),
             )
 
-    def _create(
+    def insert(
         self,
         connection: sqlite3.Connection,
         record_type: str,
@@ -202,6 +196,7 @@ class Store:
         author: Author,
         at: str,
     ) -> Record:
+        """A new record of checked values, inside the caller's transaction."""
         fields = {name: values.get(name) for name in FIELDS[record_type]}
         fields |= {"created_at": at, "updated_at": at}
         record_id = _next_id(connection, record_type)

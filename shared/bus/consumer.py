@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kombu import Consumer as KombuConsumer
+from kombu.messaging import Consumer as KombuConsumer
 
 from shared.bus.connection import connect, translated
 from shared.bus.delivery import Delivery

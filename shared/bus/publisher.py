@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kombu import Producer
+from kombu.messaging import Producer
 
 from shared.bus.connection import Connection, connect, translated
 from shared.bus.topology import DEAD, DELAY, EVENTS, Delay

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue, binding
 
 from shared.domain.topics import AUDIT, SERVICES, consumed_by
 
@@ -114,7 +114,5 @@ def declare(connection: Any) -> None:
 def _bound(
     name: str, exchange: Exchange, keys: tuple[str, ...], arguments: dict[str, Any]
 ) -> Queue:
-    from kombu import binding
-
     bindings = [binding(exchange, routing_key=key) for key in keys]
     return Queue(name, bindings=bindings, durable=True, queue_arguments=arguments)

@@ -71,7 +71,7 @@ class Listener:
 
     def clear(self) -> None:
         """Forget the wake-ups that have come: one look answers them all."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # Empty, or closed by another thread.
             while True:
                 self._socket.recv(1)
 

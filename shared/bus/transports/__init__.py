@@ -1,0 +1,13 @@
+"""Our two kombu transports, behind ``durable+sqlite://`` and ``pika(s)://``."""
+
+from __future__ import annotations
+
+from shared.bus.transports import sqlite
+from shared.bus.transports.refusal import LeaseLost, PublishError
+
+__all__ = ["LeaseLost", "PublishError", "register"]
+
+
+def register() -> None:
+    """Make kombu know our URLs; doing it again changes nothing."""
+    sqlite.register()

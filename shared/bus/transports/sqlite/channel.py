@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from amqp.exceptions import PreconditionFailed, RecoverableConnectionError
-from amqp.protocol import queue_declare_ok_t
+from amqp.exceptions import RecoverableConnectionError
 from kombu.message import Message
-from kombu.transport.base import StdChannel, to_rabbitmq_queue_arguments
 
-from shared.bus.transports.refusal import LeaseLost, PublishError
+from shared.bus.transports.refusal import LeaseLost
 from shared.bus.transports.sqlite import declarations
-from shared.bus.transports.sqlite.batch import Batch
-from shared.bus.transports.sqlite.delivery import Delivery, Deliveries, Subscription
-from shared.bus.transports.sqlite.messages import HEADERS, Outgoing, Publication, publication
+from shared.bus.transports.sqlite.batch import LARGEST, Batch
+from shared.bus.transports.sqlite.declaring import DeclaringChannel
+from shared.bus.transports.sqlite.delivery import Deliveries, Delivery, Subscription
+from shared.bus.transports.sqlite.messages import HEADERS, Outgoing, Publication
 
 if TYPE_CHECKING:
+    from shared.bus.transports.sqlite.store import Store
     from shared.bus.transports.sqlite.transport import Connection
-    from shared.bus.transports.sqlite.transaction import Transaction
 
 
-class Channel(StdChannel):
-    """Publish and settle from any thread; deliveries come through `Connection.drain_events`.
+class Channel(DeclaringChannel):
+    """Publishes and settles from any thread; deliveries come through `Connection.drain_events`.
 
     A channel does not outlive its connection: afterwards every call raises
     `RecoverableConnectionError`, and what it had leased is in the queue again.
@@ -35,7 +35,220 @@ class Channel(StdChannel):
         self.connection = connection
         self.channel_id = channel_id
         self.closed = False
-        self.no_ack_consumers: set[str] = set()
-        self.deliveries = Deliveries(owner=f"{connection.owner}.{channel_id}")
+        self.owner = f"{connection.owner}.{channel_id}"
+        self.no_ack_consumers: set[str] = set()  # type: ignore[assignment]  # None in kombu's base
+        self.deliveries = Deliveries()
+        self.subscriptions: dict[str, Subscription] = {}
+        self._prefetch = 0
         self._local = threading.local()
-"""
+
+    @property
+    def store(self) -> Store:
+        """The bus file. Raises `RecoverableConnectionError` once the channel is closed."""
+        if self.closed:
+            raise RecoverableConnectionError("the channel is closed")
+        return self.connection.store
+
+    def prepare_message(
+        self,
+        body: bytes | str,
+        priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> Outgoing:
+        return Outgoing(
+            body=body.encode() if isinstance(body, str) else bytes(body),
+            properties={
+                **(properties or {}),
+                "content_type": content_type,
+                "content_encoding": content_encoding,
+                "priority": priority or 0,
+                HEADERS: dict(headers or {}),
+            },
+        )
+
+    def basic_publish(self, message: Outgoing, **address: Any) -> None:
+        """Write the message durably, or add it to the open batch of this thread.
+
+        Raises `PublishError` where it is mandatory and no queue takes it, `NotFound` where
+        there is no such exchange.
+        """
+        open_batch = self._open_batch()
+        batch = open_batch or Batch(self)
+        batch.publish(message, **address)
+        if open_batch is None:
+            batch.flush()
+
+    def create_publish_batch(self, max_size: int) -> Batch:
+        """The session behind `kombu.Producer.batch`."""
+        return Batch(self, max_size)
+
+    @contextmanager
+    def batch(self, max_size: int = LARGEST) -> Iterator[Batch]:
+        """What this thread publishes and acknowledges inside becomes one transaction.
+
+        A second batch inside joins the first. An exception discards all of it.
+        """
+        if (outer := self._open_batch()) is not None:
+            yield outer
+            return
+        batch = self._local.batch = Batch(self, max_size)
+        try:
+            yield batch
+        except BaseException:
+            self._local.batch = None
+            batch.discard()
+            raise
+        self._local.batch = None
+        batch.flush()
+
+    def write(
+        self, publications: Sequence[Publication], acknowledged: Sequence[Delivery]
+    ) -> tuple[list[str], int]:
+        """One transaction; returns the refused message ids and how many leases were lost."""
+        claims = [delivery.claim for delivery in acknowledged]
+        try:
+            with self.store.transaction(durable=bool(publications)) as transaction:
+                refused = [
+                    publication.message_id
+                    for publication in publications
+                    if not transaction.put(publication) and publication.mandatory
+                ]
+                settled = transaction.acknowledge(self.owner, claims) if claims else 0
+        finally:
+            self._forget(acknowledged)
+        return refused, len(claims) - settled
+
+    def _open_batch(self) -> Batch | None:
+        return getattr(self._local, "batch", None)
+
+    def basic_qos(
+        self,
+        prefetch_size: int = 0,  # noqa: ARG002 - AMQP's signature
+        prefetch_count: int = 0,
+        apply_global: bool = False,
+    ) -> None:
+        """The limit of each consumer that subscribes from now on, or (global) already has."""
+        self._prefetch = prefetch_count
+        for subscription in self.subscriptions.values() if apply_global else ():
+            subscription.prefetch = prefetch_count
+
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool = False,
+        consumer_tag: str = "",
+        *,
+        callback: Callable[[Message], Any],
+        **_: Any,
+    ) -> str:
+        """Subscribe; returns the consumer tag. Raises `NotFound` where there is no such queue."""
+        with self.store.transaction(durable=False) as transaction:
+            declarations.require_queue(transaction.db, queue)
+        tag = consumer_tag or f"ctag-{uuid.uuid4()}"
+        with self.store.lock:
+            self.subscriptions[tag] = Subscription(
+                tag=tag,
+                queue=queue,
+                no_ack=bool(no_ack),
+                callback=callback,
+                prefetch=self._prefetch,
+            )
+            if no_ack:
+                self.no_ack_consumers.add(tag)
+        self.connection.listen()
+        return tag
+
+    def basic_cancel(self, consumer_tag: str, **_: Any) -> None:
+        """Unsubscribe; what was fetched and not handed over goes back uncounted."""
+        if self.closed:
+            return
+        with self.store.lock:
+            self.no_ack_consumers.discard(consumer_tag)
+            subscription = self.subscriptions.pop(consumer_tag, None)
+            buffered = self.deliveries.buffered(subscription) if subscription else []
+        self.connection.listen()
+        self.give_back(buffered)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Message | None:
+        """One message, or None. Raises `NotFound` where there is no such queue."""
+        now = time.monotonic()
+        lease_end = now + self.connection.lease_seconds
+        is_swept = False
+        while not is_swept:
+            with self.store.transaction(durable=False) as transaction:
+                declarations.require_queue(transaction.db, queue)
+                is_swept = transaction.sweep()
+                leased = transaction.lease(queue, self.owner, lease_end, 1) if is_swept else []
+        if not leased:
+            return None
+        with self.store.lock:
+            delivery = self.deliveries.add(leased[0], None, leased_at=now, lease_end=lease_end)
+        self.connection.keep_renewing()
+        if no_ack:
+            self.write([], [delivery])
+        return delivery.message(self)
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Delete the message, or note it in the open batch of this thread.
+
+        Raises `LeaseLost` where the message is no longer ours.
+        """
+        with self.store.lock:
+            deliveries = self.deliveries.handed(delivery_tag, multiple=multiple)
+        open_batch = self._open_batch()
+        batch = open_batch or Batch(self)
+        batch.acknowledge(deliveries)
+        if open_batch is None:
+            batch.flush()
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        """Give the message back, which counts, or send it to the dead letters."""
+        with self.store.lock:
+            (delivery,) = self.deliveries.handed(delivery_tag, multiple=False)
+        try:
+            with self.store.transaction(durable=False) as transaction:
+                if requeue:
+                    kept = transaction.give_back(self.owner, delivery.claim, counted=True)
+                else:
+                    kept = transaction.reject(self.owner, delivery.claim)
+        finally:
+            self._forget([delivery])
+        if not kept:
+            raise LeaseLost("the rejection came too late")
+
+    def basic_recover(self, requeue: bool = True) -> None:  # noqa: ARG002 - AMQP's signature
+        """Give back everything that was handed over and is not settled."""
+        with self.store.lock:
+            deliveries = self.deliveries.handed(0, multiple=True)
+        self.give_back(deliveries)
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Back to the queue. Only those that reached a handler count against the limit."""
+        if not deliveries:
+            return
+        try:
+            with self.store.transaction(durable=False) as transaction:
+                for delivery in deliveries:
+                    transaction.give_back(self.owner, delivery.claim, counted=delivery.is_handed)
+        finally:
+            self._forget(deliveries)
+
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        with self.connection.store.lock:
+            self.deliveries.forget(deliveries)
+        self.connection.wake_drain()
+
+    def close(self) -> None:
+        """Give back everything and end the channel."""
+        if self.closed:
+            return
+        try:
+            if self.connection.connected:
+                self.give_back(self.deliveries.all())
+        finally:
+            self.closed = True
+            self.subscriptions.clear()
+            self.connection.remove(self)

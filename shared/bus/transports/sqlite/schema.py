@@ -67,12 +67,13 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise IrrecoverableConnectionError(f"{path} cannot be kept in WAL mode, only {mode}")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     except BaseException:
         db.close()
         raise
+    if mode != "wal":
+        db.close()
+        raise IrrecoverableConnectionError(f"{path} cannot be kept in WAL mode, only in {mode}")
     return db
 
 

@@ -1,0 +1,383 @@
+"""The declarative ways to verify a sender: `Hmac`, `Basic`, `Token`, `PublicKey` over raw bytes.
+
+A verifier is called with the hook and its endpoint, gives a `Verdict` and never raises.
+`FirstPresent` and `BySecret` choose between schemes of one source; neither allows a downgrade.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from services.ingest.hook import Endpoint, Hook
+
+
+class Reason(StrEnum):
+    """The classes of refusal; ``verified`` is none."""
+
+    VERIFIED = "verified"
+    MISMATCH = "mismatch"
+    MALFORMED = "malformed"
+    MISSING = "missing"
+    STALE = "stale"
+    NO_SECRET = "no-secret"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``detail`` says what is wrong without repeating anything that came in."""
+
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.reason is Reason.VERIFIED
+
+
+VERIFIED = Verdict(Reason.VERIFIED)
+Verify = Callable[[Hook, Endpoint], Verdict]
+SecretDecoder = Callable[[str], bytes | None]
+Candidates = Callable[[str], Sequence[str]]
+
+_DIGITS = re.compile(r"[0-9]{1,16}\Z")
+_SLOT = re.compile(r"\{(method|url|body|secret|header:[a-z0-9-]+)\}")
+_DECODED = "%3A %2F %3F %40 %21 %24 %27 %28 %29 %2A %2C %3B".split()
+_ESCAPES = re.compile("|".join(_DECODED), re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """A time stamp header of digits only; exactly ``past`` or ``future`` seconds still pass.
+
+    ``unit`` is how many of its units make one second: 1, or 1000 for milliseconds.
+    """
+
+    header: str
+    unit: int = 1
+    past: int = 300
+    future: int = 60
+
+    def judge(self, hook: Hook) -> Verdict:
+        stamp = hook.headers.get(self.header)
+        if not stamp:
+            return Verdict(Reason.MISSING, f"header {self.header} is missing")
+        if not _DIGITS.match(stamp):
+            return Verdict(Reason.MALFORMED, f"header {self.header} is not a number")
+        age = hook.received_at.timestamp() - int(stamp) / self.unit
+        if age > self.past:
+            return Verdict(Reason.STALE, f"header {self.header} is older than {self.past} s")
+        if -age > self.future:
+            return Verdict(Reason.STALE, f"header {self.header} is in the future")
+        return VERIFIED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """The bytes to sign, from literals and ``{method} {url} {body} {secret} {header:<name>}``.
+
+    With ``decodes_url`` the twelve escapes that HubSpot names are decoded in the URL, no other.
+    """
+
+    text: str
+    decodes_url: bool = False
+
+    @cached_property
+    def _pieces(self) -> tuple[tuple[bool, str], ...]:
+        """``(is a slot, text)``, in order."""
+        pieces = _SLOT.split(self.text)
+        return tuple((place % 2 == 1, piece) for place, piece in enumerate(pieces) if piece)
+
+    @cached_property
+    def headers(self) -> tuple[str, ...]:
+        """The headers that are part of what is signed."""
+        slots = (text for is_slot, text in self._pieces if is_slot)
+        return tuple(slot.removeprefix("header:") for slot in slots if slot.startswith("header:"))
+
+    def render(self, hook: Hook, secret: bytes) -> bytes:
+        return b"".join(
+            self._value(text, hook, secret) if is_slot else text.encode()
+            for is_slot, text in self._pieces
+        )
+
+    def _value(self, slot: str, hook: Hook, secret: bytes) -> bytes:
+        if slot == "body":
+            return hook.body
+        if slot == "method":
+            return _bytes(hook.method)
+        if slot == "secret":
+            return secret
+        if slot == "url":
+            return _bytes(_decode_listed(hook.url) if self.decodes_url else hook.url)
+        return _bytes(hook.headers.get(slot.removeprefix("header:"), ""))
+
+
+def prefixed(prefix: str) -> Candidates:
+    """A header with one signature behind a fixed prefix; none without the prefix."""
+    return lambda value: [value[len(prefix) :]] if value.startswith(prefix) else []
+
+
+def versioned(version: str) -> Candidates:
+    """A space-separated list of ``version,signature``; other versions are passed over."""
+    mark = f"{version},"
+    return lambda value: [item[len(mark) :] for item in value.split(" ") if item.startswith(mark)]
+
+
+def utf8_secret(secret: str) -> bytes | None:
+    """The secret as it was typed."""
+    return _bytes(secret) or None
+
+
+def whsec_secret(secret: str) -> bytes | None:
+    """``whsec_`` and base64, padded or not, with or without its prefix; 24 to 64 bytes."""
+    key = _decode(secret.removeprefix("whsec_"), "base64")
+    return key if key and 16 <= len(key) <= 128 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hmac:
+    """HMAC over the template, or the plain hash of it where ``is_keyed`` is false.
+
+    ``encoding`` is ``hex``, ``base64`` or ``base64url``; ``algorithm`` a name of hashlib.
+    """
+
+    header: str
+    template: Template
+    algorithm: str = "sha256"
+    encoding: str = "hex"
+    is_keyed: bool = True
+    candidates: Candidates = field(default=prefixed(""))
+    decode_secret: SecretDecoder = utf8_secret
+    freshness: Freshness | None = None
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        keys = [key for secret in endpoint.secrets if (key := self.decode_secret(secret))]
+        if not keys:
+            return Verdict(Reason.NO_SECRET, "this endpoint has no usable secret")
+        problem = _incomplete(hook, self.header, self.template, self.freshness)
+        if problem:
+            return problem
+        given = [_bytes(text) for text in self.candidates(hook.headers[self.header]) if text]
+        if not given:
+            return Verdict(Reason.MALFORMED, f"header {self.header} holds no known signature")
+        if self._any_matches(hook, keys, given):
+            return VERIFIED
+        if not any(_decode(text.decode(), self.encoding) for text in given):
+            return Verdict(Reason.MALFORMED, f"header {self.header} is not {self.encoding}")
+        return Verdict(Reason.MISMATCH, "the signature belongs to other bytes or another secret")
+
+    def _any_matches(self, hook: Hook, keys: Sequence[bytes], given: Sequence[bytes]) -> bool:
+        """Every pair is compared, in constant time each, so that timing names no secret."""
+        matches = False
+        for key in keys:
+            expected = self._signature(self.template.render(hook, key), key)
+            for text in given:
+                shown = text.lower() if self.encoding == "hex" else text
+                matches |= hmac.compare_digest(shown, expected)
+        return matches
+
+    def _signature(self, message: bytes, key: bytes) -> bytes:
+        if self.is_keyed:
+            raw = hmac.digest(key, message, self.algorithm)
+        else:
+            raw = hashlib.new(self.algorithm, message).digest()
+        if self.encoding == "hex":
+            return raw.hex().encode()
+        if self.encoding == "base64url":
+            return base64.urlsafe_b64encode(raw)
+        return base64.b64encode(raw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicKey:
+    """Ed25519 over the template; the secret is a prefix and the base64 public key (32 bytes)."""
+
+    header: str
+    template: Template
+    key_prefix: str
+    candidates: Candidates
+    freshness: Freshness | None = None
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        keys = [key for secret in endpoint.secrets if (key := self._key(secret))]
+        if not keys:
+            return Verdict(Reason.NO_SECRET, "this endpoint has no usable public key")
+        problem = _incomplete(hook, self.header, self.template, self.freshness)
+        if problem:
+            return problem
+        texts = self.candidates(hook.headers[self.header])
+        given = [raw for text in texts if (raw := _decode(text, "base64"))]
+        if not given:
+            return Verdict(Reason.MALFORMED, f"header {self.header} holds no known signature")
+        message = self.template.render(hook, b"")
+        if any(_is_signed(key, signature, message) for key in keys for signature in given):
+            return VERIFIED
+        return Verdict(Reason.MISMATCH, "the signature belongs to other bytes or another key")
+
+    def _key(self, secret: str) -> Ed25519PublicKey | None:
+        raw = _decode(secret.removeprefix(self.key_prefix), "base64")
+        if raw is None or len(raw) != 32:
+            return None
+        try:
+            return Ed25519PublicKey.from_public_bytes(raw)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basic:
+    """HTTP Basic; the secret is ``user:password``, split at the first colon only."""
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        secrets = [_bytes(secret) for secret in endpoint.secrets if ":" in secret]
+        if not secrets:
+            return Verdict(Reason.NO_SECRET, "this endpoint has no user and password")
+        value = hook.headers.get("authorization")
+        if not value:
+            return Verdict(Reason.MISSING, "header authorization is missing")
+        scheme, _, encoded = value.partition(" ")
+        given = _decode(encoded.strip(), "base64") if scheme.lower() == "basic" else None
+        if given is None or b":" not in given:
+            return Verdict(Reason.MALFORMED, "header authorization is not Basic user:password")
+        if _equals_any(given, secrets):
+            return VERIFIED
+        return Verdict(Reason.MISMATCH, "wrong user or password")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A secret header of a fixed value."""
+
+    header: str
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        secrets = [_bytes(secret) for secret in endpoint.secrets if secret]
+        if not secrets:
+            return Verdict(Reason.NO_SECRET, "this endpoint has no token")
+        given = hook.headers.get(self.header)
+        if not given:
+            return Verdict(Reason.MISSING, f"header {self.header} is missing")
+        if _equals_any(_bytes(given), secrets):
+            return VERIFIED
+        return Verdict(Reason.MISMATCH, "wrong token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstPresent:
+    """The first scheme whose header is there decides alone: a wrong strong signature never falls
+    back to a weaker one.
+
+    Each choice is ``(header, value or None for any, scheme)``.
+    """
+
+    choices: tuple[tuple[str, str | None, Verify], ...]
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        seen = False
+        for header, value, verify in self.choices:
+            given = hook.headers.get(header)
+            if given is not None and value in (None, given):
+                return verify(hook, endpoint)
+            seen = seen or given is not None
+        if not any(endpoint.secrets):
+            return Verdict(Reason.NO_SECRET, "this endpoint has no secret")
+        names = ", ".join(dict.fromkeys(header for header, _, _ in self.choices))
+        if seen:
+            return Verdict(Reason.MALFORMED, f"unknown version in {names}")
+        return Verdict(Reason.MISSING, f"none of these headers is there: {names}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BySecret:
+    """The kind of secret picks the scheme, so a public key is never used as an HMAC key."""
+
+    schemes: Mapping[str, Verify]
+    default: Verify
+
+    def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
+        verdicts = [
+            verify(hook, _with_secrets(endpoint, secrets))
+            for verify, secrets in self._parted(endpoint.secrets)
+        ]
+        return next((verdict for verdict in verdicts if verdict.ok), verdicts[0])
+
+    def _parted(self, secrets: Sequence[str]) -> list[tuple[Verify, tuple[str, ...]]]:
+        """Schemes with their own secrets; the default scheme speaks where there is none."""
+        special = [
+            (verify, tuple(s for s in secrets if s.startswith(prefix)))
+            for prefix, verify in self.schemes.items()
+        ]
+        plain = tuple(s for s in secrets if not s.startswith(tuple(self.schemes)))
+        parted = [(verify, own) for verify, own in [(self.default, plain), *special] if own]
+        return parted or [(self.default, ())]
+
+
+def _with_secrets(endpoint: Endpoint, secrets: tuple[str, ...]) -> Endpoint:
+    if secrets == endpoint.secrets:
+        return endpoint
+    return Endpoint(
+        source=endpoint.source, name=endpoint.name, secrets=secrets, options=endpoint.options
+    )
+
+
+def _incomplete(
+    hook: Hook, header: str, template: Template, freshness: Freshness | None
+) -> Verdict | None:
+    """What is missing, malformed or stale before any signature is computed."""
+    if header not in hook.headers:
+        return Verdict(Reason.MISSING, f"header {header} is missing")
+    for name in template.headers:
+        if not hook.headers.get(name):
+            return Verdict(Reason.MISSING, f"header {name} is missing")
+    if freshness:
+        verdict = freshness.judge(hook)
+        if not verdict.ok:
+            return verdict
+    return None
+
+
+def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _equals_any(given: bytes, secrets: Sequence[bytes]) -> bool:
+    matches = False
+    for secret in secrets:
+        matches |= hmac.compare_digest(given, secret)
+    return matches
+
+
+def _decode_listed(url: str) -> str:
+    return _ESCAPES.sub(lambda match: chr(int(match.group()[1:], 16)), url)
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8, and never an error: what cannot be encoded cannot match either."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _decode(text: str, encoding: str) -> bytes | None:
+    """The bytes of strict hex or base64 (padding may be left out), else ``None``."""
+    try:
+        if encoding == "hex":
+            return binascii.unhexlify(text)
+        padded = text + "=" * (-len(text) % 4)
+        if encoding == "base64url":
+            padded = padded.replace("-", "+").replace("_", "/")
+        return base64.b64decode(padded, validate=True)
+    except (ValueError, UnicodeError):
+        return None

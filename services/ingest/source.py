@@ -1,0 +1,145 @@
+"""A webhook source: data plus four functions. Everything else is shared by all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from services.ingest.hook import Hook
+from services.ingest.signatures import Verify
+from shared.domain.event import EventKind, Sender
+from shared.domain.record import RecordRef
+from shared.domain.schema import Scalar
+
+Raw = Mapping[str, Any]
+KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
+
+
+class Outcome(StrEnum):
+    """How a request ended; each source answers each in its own way."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+    NOT_JSON = "not-json"
+    BAD_PAYLOAD = "bad-payload"
+    TOO_LARGE = "too-large"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the sender gets."""
+
+    status: int
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _problem(status: int, code: str, message: str, **headers: str) -> Answer:
+    body = f'{{"error":{{"code":"{code}","message":"{message}"}}}}'
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status=status, body=body, content_type="application/json", headers=named)
+
+
+PLAIN: Mapping[Outcome, Answer] = {
+    Outcome.STORED: Answer(status=200),
+    Outcome.DUPLICATE: Answer(status=200),
+    Outcome.REFUSED: _problem(401, "refused", "The sender could not be verified."),
+    Outcome.NOT_JSON: _problem(400, "not-json", "The body is not valid JSON (RFC 7493)."),
+    Outcome.BAD_PAYLOAD: _problem(422, "bad-payload", "The body has the wrong shape."),
+    Outcome.TOO_LARGE: _problem(413, "too-large", "The body is too large."),
+    Outcome.BUSY: _problem(503, "busy", "Please send it again.", Retry_After="5"),
+}
+# RFC 9110 §11.6.1: a 401 names the scheme, or some senders never send their credentials.
+WITH_BASIC: Mapping[Outcome, Answer] = {
+    **PLAIN,
+    Outcome.REFUSED: _problem(
+        401,
+        "refused",
+        "The sender could not be verified.",
+        WWW_Authenticate='Basic realm="hooks", charset="UTF-8"',
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What makes a happening itself, found at the door.
+
+    ``dedup_key`` is the same on every retry and differs for every other happening of the endpoint.
+    """
+
+    dedup_key: str
+    type: str
+    kind: EventKind
+    occurred_at: datetime | None = None
+    subject: str | None = None
+    record: RecordRef | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that came along; the relay keeps it under its hash."""
+
+    name: str
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a happening says, normalised; the fields are those of `Event`."""
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    sender: Sender | None = None
+    changes: Mapping[str, Scalar] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What the status page tells the person who sets the source up.
+
+    ``screen`` is where the vendor asks for the URL, ``credential`` what to enter there.
+    ``secret_from`` is ``vendor`` where the vendor makes the secret, ``us`` where we do.
+    ``secret_form`` shows its form; ``options`` explains each option of an endpoint.
+    """
+
+    screen: str
+    credential: str
+    secret_from: str = "us"
+    secret_form: str = "any text"
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """``split`` and ``identify`` run at the door, ``describe`` later in the relay.
+
+    They raise `NotJson` or `BadPayload` and nothing else. ``handled`` is closed where the vendor
+    publishes its kinds, ``None`` where the sender invents them; ``ignored`` kinds are accepted
+    and go no further. ``keep_days`` is how long the raw bytes are kept.
+    """
+
+    name: str
+    title: str
+    verify: Verify
+    split: Callable[[Hook], Sequence[Raw]]
+    identify: Callable[[Raw, Hook], Identity]
+    describe: Callable[[Raw, Hook], Description]
+    setup: Setup
+    handled: frozenset[str] | None = None
+    ignored: frozenset[str] = frozenset()
+    answers: Mapping[Outcome, Answer] = field(default_factory=lambda: PLAIN)
+    methods: frozenset[str] = frozenset({"POST"})
+    max_bytes: int = 256 * KIBIBYTE
+    keep_days: int = 90
+
+    def knows(self, kind: str) -> bool:
+        return self.handled is None or kind in self.handled

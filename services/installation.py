@@ -1,0 +1,172 @@
+"""DATA_DIR of the embedded form: where everything lies, and what the first start makes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.disk import refuse_network_disk
+from shared.errors import ConfigurationError
+from shared.keys import make_key, write_secret
+from shared.settings import setting
+
+SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
+PASSED_ON = (
+    "OPENAI_API_KEY",
+    "OPENAI_API_KEY_FILE",
+    "OPENAI_BASE_URL",
+    "OPENAI_MODEL",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What `countersign run` and every other command understands."""
+
+    data_dir: Path = setting("folder for everything that is kept", default=Path("data"))
+    host: str = setting("address to listen on", default="127.0.0.1")
+    port: int = setting("port of the pages and the hooks", default=8080)
+    crm_port: int = setting("port of the demo CRM; 0 means PORT + 1", default=0)
+    public_url: str = setting("address that senders and people use", default="")
+    web_workers: int = setting("web processes", default=2)
+    web_threads: int = setting("threads of each web process", default=32)
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """The files of one installation."""
+
+    root: Path
+    run: RunSettings
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def wake(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def bus_file(self) -> Path:
+        return self.root / "bus.db"
+
+    @property
+    def bus_url(self) -> str:
+        return f"durable+sqlite:///{self.bus_file}"
+
+    @property
+    def people(self) -> Path:
+        return self.root / "people.toml"
+
+    @property
+    def endpoints(self) -> Path:
+        return self.root / "endpoints.toml"
+
+    @property
+    def policy(self) -> Path:
+        return self.root / "policy.toml"
+
+    @property
+    def public_url(self) -> str:
+        return (self.run.public_url or f"http://{self._shown_host()}:{self.run.port}").rstrip("/")
+
+    @property
+    def crm_url(self) -> str:
+        return f"http://127.0.0.1:{self.run.crm_port or self.run.port + 1}"
+
+    def database(self, name: str) -> str:
+        return f"sqlite:///{self.root / name}.db"
+
+    def token(self, name: str) -> str:
+        """The text of one token file in ``keys``."""
+        return (self.keys / f"{name}.token").read_text().strip()
+
+    def _shown_host(self) -> str:
+        return "127.0.0.1" if self.run.host in {"0.0.0.0", "::"} else self.run.host  # noqa: S104
+
+    def prepare(self) -> bool:
+        """Make what is missing; returns whether this is the first start.
+
+        Raises `ConfigurationError` for a folder that cannot be written or lies on a network disk.
+        """
+        refuse_network_disk(self.root)
+        is_first = not self.people.exists()
+        try:
+            for folder in (self.root, self.keys, self.wake, self.root / "raw"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_secrets()
+            if not self.policy.exists():
+                shutil.copyfile(SHIPPED_POLICY, self.policy)
+        except OSError as error:
+            raise ConfigurationError(
+                f"DATA_DIR {self.root} cannot be written ({error.strerror}): "
+                "choose another folder or change its owner"
+            ) from error
+        return is_first
+
+    def _make_secrets(self) -> None:
+        for name in ("decisions", "checkpoints"):
+            make_key(self.keys, name)
+        for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
+            path = self.keys / f"{name}.token"
+            if not path.exists():
+                write_secret(path, secrets.token_urlsafe(32).encode())
+        ledger = self.keys / "ledger.key"
+        if not ledger.exists():
+            write_secret(ledger, secrets.token_bytes(32))
+
+    def environment(self, service: str, role: str) -> dict[str, str]:
+        """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""
+        everyone = {
+            "DATABASE_URL": self.database(service),
+            "BROKER_URL": self.bus_url,
+            "WAKE_DIR": str(self.wake),
+            "PUBLIC_URL": self.public_url,
+        }
+        return {**everyone, **self._own(service, role)}
+
+    def _own(self, service: str, role: str) -> dict[str, str]:
+        keys = str(self.keys)
+        policy = {"POLICY_FILE": str(self.policy)}
+        crm = {
+            "CRM_URL": self.crm_url,
+            "CRM_READ_TOKEN_FILE": str(self.keys / "crm-read.token"),
+        }
+        people = {"PEOPLE_FILE": str(self.people)}
+        raw = {"RAW_DIR": str(self.root / "raw"), "ENDPOINTS_FILE": str(self.endpoints)}
+        log = {"SEARCH_URL": self.database("search"), "KEYS_DIR": keys}
+        table: Mapping[tuple[str, str], dict[str, str]] = {
+            ("ingest", "web"): raw,
+            ("ingest", "worker"): raw,
+            ("classifier", "worker"): {**policy, **crm, **_passed_on()},
+            ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
+            ("writer", "worker"): {
+                **policy,
+                **crm,
+                **people,
+                "KEYS_DIR": keys,
+                "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
+            },
+            ("audit", "web"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
+            ("audit", "worker"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
+        }
+        return table[service, role]
+
+
+def _passed_on() -> dict[str, str]:
+    """What the person who starts the product may hand to the model's client, and to it alone."""
+    return {name: os.environ[name] for name in PASSED_ON if os.environ.get(name)}  # noqa: TID251
+
+
+def installation(run: RunSettings) -> Installation:
+    """The installation that these settings mean."""
+    return Installation(root=run.data_dir.resolve(), run=run)

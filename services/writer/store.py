@@ -1,0 +1,304 @@
+"""Rows of proposals and decisions: written and moved by compare-and-set, never by read-then-write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, select, update
+
+from services.writer.tables import (
+    card_views,
+    classifications,
+    corrections,
+    decisions,
+    pending_fields,
+    proposal_fields,
+    proposals,
+    worklist,
+)
+from shared.db import insert_new, upsert
+from shared.domain.classification import Classification, ClassificationSchema
+from shared.domain.decision import Decision, DecisionSchema, FieldVerdict
+from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema
+from shared.domain.schema import Scalar, dump, load, rfc3339
+from shared.errors import NotFound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a proposal comes from: the source's name and when the thing happened outside."""
+
+    source: str
+    event_at: datetime
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def slot_of(proposal: Proposal) -> str:
+    """What only one proposal may wait for: the record, or this event's draft."""
+    if proposal.kind is ProposalKind.DRAFT:
+        return f"{proposal.record}#{proposal.event_id}"
+    return str(proposal.record)
+
+
+def insert_proposal(db: Connection, proposal: Proposal, origin: Origin, risk: str) -> bool:
+    """Store it as pending, without holding its fields yet. False: it is here already."""
+    row = {
+        "id": proposal.id,
+        "event_id": proposal.event_id,
+        "record": str(proposal.record),
+        "slot": slot_of(proposal),
+        "state": "pending",
+        "title": proposal.title,
+        "source": origin.source,
+        "maker": str(proposal.maker),
+        "prompt_version": proposal.maker.version,
+        "risk": risk,
+        "round": proposal.round,
+        "event_at": rfc3339(origin.event_at),
+        "created_at": rfc3339(proposal.created_at),
+        "expires_at": rfc3339(proposal.expires_at),
+        "digest": proposal.digest(),
+        "body": to_json(dump(ProposalSchema, proposal)),
+        "follows": proposal.follows,
+        "undoes": proposal.undoes,
+    }
+    if not insert_new(db, proposals, [row]):
+        return False
+    fields = [
+        {
+            "proposal_id": proposal.id,
+            "field": field.field,
+            "record": str(proposal.record),
+            "created_at": row["created_at"],
+        }
+        for field in proposal.fields
+    ]
+    insert_new(db, proposal_fields, fields)
+    return True
+
+
+def hold_fields(db: Connection, proposal: Proposal) -> None:
+    """Take the record's fields. The primary key refuses where another proposal has one."""
+    rows = [
+        {"slot": slot_of(proposal), "field": field.field, "proposal_id": proposal.id}
+        for field in proposal.fields
+    ]
+    db.execute(pending_fields.insert(), rows)
+
+
+def free_fields(db: Connection, proposal_id: str) -> None:
+    db.execute(pending_fields.delete().where(pending_fields.c.proposal_id == proposal_id))
+
+
+def holders(db: Connection, slot: str, fields: Iterable[str]) -> dict[str, Row[Any]]:
+    """The rows of the pending proposals that hold these fields, by field."""
+    query = (
+        select(pending_fields.c.field.label("held_field"), proposals)
+        .join(proposals, proposals.c.id == pending_fields.c.proposal_id)
+        .where(pending_fields.c.slot == slot, pending_fields.c.field.in_(list(fields)))
+    )
+    return {row.held_field: row for row in db.execute(query)}
+
+
+def row_of(db: Connection, proposal_id: str) -> Row[Any]:
+    """The stored row. Raises `NotFound`."""
+    row = db.execute(select(proposals).where(proposals.c.id == proposal_id)).first()
+    if row is None:
+        raise NotFound("there is no such card")
+    return row
+
+
+def proposal_of(row: Row[Any] | Mapping[str, Any]) -> Proposal:
+    """The noun of a stored row."""
+    body = row["body"] if isinstance(row, Mapping) else row.body
+    proposal: Proposal = load(ProposalSchema, json.loads(body))
+    return proposal
+
+
+def keep_pending(db: Connection, proposal_id: str) -> bool:
+    """Lock the row of a pending proposal until the commit. False: it is pending no more."""
+    statement = (
+        update(proposals)
+        .where(proposals.c.id == proposal_id, proposals.c.state == "pending")
+        .values(state="pending")
+    )
+    return db.execute(statement).rowcount == 1
+
+
+def close(
+    db: Connection,
+    proposal_id: str,
+    state: str,
+    *,
+    at: datetime,
+    by: str | None = None,
+    superseded_by: str | None = None,
+) -> bool:
+    """Move pending to its end. False: somebody else already did."""
+    statement = (
+        update(proposals)
+        .where(proposals.c.id == proposal_id, proposals.c.state == "pending")
+        .values(state=state, decided_at=rfc3339(at), decided_by=by, superseded_by=superseded_by)
+    )
+    if db.execute(statement).rowcount != 1:
+        return False
+    free_fields(db, proposal_id)
+    return True
+
+
+def insert_decision(db: Connection, decision: Decision, policy: str, look: int) -> bool:
+    """Store a signed decision. False: this person decided on this very card before."""
+    row = {
+        "id": decision.id,
+        "proposal_id": decision.proposal_id,
+        "approver": decision.approver,
+        "verdict": str(decision.verdict),
+        "card_digest": decision.card_digest,
+        "policy": policy,
+        "look": look,
+        "nonce": decision.nonce,
+        "decided_at": rfc3339(decision.decided_at),
+        "body": to_json(dump(DecisionSchema, decision)),
+    }
+    return insert_new(db, decisions, [row]) == 1
+
+
+def decisions_for(
+    db: Connection, proposal_id: str, card_digest: str | None = None
+) -> list[tuple[Decision, str]]:
+    """Decisions on a proposal, oldest first, each with the policy hash that was shown."""
+    query = select(decisions).where(decisions.c.proposal_id == proposal_id)
+    if card_digest is not None:
+        query = query.where(decisions.c.card_digest == card_digest)
+    rows = db.execute(query.order_by(decisions.c.decided_at, decisions.c.id))
+    return [(load(DecisionSchema, json.loads(row.body)), row.policy) for row in rows]
+
+
+def approvals_since(db: Connection, approver: str, since: datetime) -> int:
+    """How many cards this person approved from ``since`` on."""
+    query = select(func.count()).where(
+        decisions.c.approver == approver,
+        decisions.c.verdict == "approved",
+        decisions.c.decided_at >= rfc3339(since),
+    )
+    return db.scalar(query) or 0
+
+
+def note_verdicts(db: Connection, proposal_id: str, verdicts: Mapping[str, FieldVerdict]) -> None:
+    """Remember each field's verdict, for the track record of the field."""
+    for field, verdict in verdicts.items():
+        db.execute(
+            update(proposal_fields)
+            .where(
+                and_(
+                    proposal_fields.c.proposal_id == proposal_id, proposal_fields.c.field == field
+                )
+            )
+            .values(verdict=str(verdict))
+        )
+
+
+def set_columns(db: Connection, proposal_id: str, **values: Any) -> None:
+    """Soft columns (claim, assignee, snooze) of a card that still waits."""
+    db.execute(
+        update(proposals)
+        .where(proposals.c.id == proposal_id, proposals.c.state == "pending")
+        .values(**values)
+    )
+
+
+def insert_classification(db: Connection, answer: Classification) -> bool:
+    """Keep the whole answer for the event; a later round replaces it. False: it was here."""
+    row = {
+        "event_id": answer.event.id,
+        "outcome": str(answer.outcome),
+        "source": answer.event.source,
+        "received_at": rfc3339(answer.event.received_at),
+        "record": str(answer.record) if answer.record else None,
+        # The steps (prompts among them) are for the log alone.
+        "body": to_json({**dump(ClassificationSchema, answer), "steps": []}),
+    }
+    is_new = db.scalar(select(func.count()).where(classifications.c.event_id == row["event_id"]))
+    upsert(db, classifications, row, key=["event_id"])
+    return not is_new
+
+
+def classification_of(db: Connection, event_id: str) -> Classification | None:
+    """What was answered for an event."""
+    query = select(classifications.c.body).where(classifications.c.event_id == event_id)
+    body = db.scalar(query)
+    if body is None:
+        return None
+    answer: Classification = load(ClassificationSchema, json.loads(body))
+    return answer
+
+
+def add_work(
+    db: Connection, event_id: str, *, reason: str, route: str, urgency: str, at: datetime
+) -> None:
+    """Put an event on the list of what a person must look at; a repeat changes nothing."""
+    row = {
+        "event_id": event_id,
+        "state": "open",
+        "reason": reason,
+        "route": route,
+        "urgency": urgency,
+        "created_at": rfc3339(at),
+    }
+    insert_new(db, worklist, [row])
+
+
+def note_view(
+    db: Connection, proposal_id: str, person: str, card_digest: str, at: datetime
+) -> None:
+    """The first time this person saw this very card."""
+    row = {
+        "proposal_id": proposal_id,
+        "person": person,
+        "card_digest": card_digest,
+        "opened_at": rfc3339(at),
+    }
+    insert_new(db, card_views, [row])
+
+
+def viewed_at(db: Connection, proposal_id: str, person: str, card_digest: str) -> str | None:
+    query = select(card_views.c.opened_at).where(
+        card_views.c.proposal_id == proposal_id,
+        card_views.c.person == person,
+        card_views.c.card_digest == card_digest,
+    )
+    return db.scalar(query)
+
+
+def note_correction(
+    db: Connection,
+    *,
+    change_id: str,
+    field: str,
+    event_id: str,
+    value: Scalar,
+    changed_by: str | None,
+    at: datetime,
+) -> None:
+    """A person changed in the CRM what we had written."""
+    row = {
+        "change_id": change_id,
+        "field": field,
+        "event_id": event_id,
+        "value": to_json(value),
+        "changed_by": changed_by,
+        "noticed_at": rfc3339(at),
+    }
+    insert_new(db, corrections, [row])
+
+
+def pending_rows(db: Connection) -> Sequence[Row[Any]]:
+    """All that waits for a decision."""
+    return db.execute(select(proposals).where(proposals.c.state == "pending")).all()

@@ -1,0 +1,66 @@
+"""Bringing a database to the newest schema, or refusing one that is newer than this program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, inspect, text
+
+from shared.db import reading, writing
+from shared.errors import ConfigurationError
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
+REVISION = re.compile(r'^revision = "([0-9a-z_]+)"', re.MULTILINE)
+
+
+def migrate(engine: Engine, service: str) -> None:
+    """Upgrade the database of ``service``. Does nothing, quickly, where it is up to date.
+
+    Raises `ConfigurationError` for a database that a newer version has upgraded.
+    """
+    found, known = _found(engine), _known(service)
+    if found == known[-1]:
+        return
+    if found is not None and found not in known:
+        raise ConfigurationError(
+            f"the {service} database was upgraded by a newer version ({found}): "
+            "start that version, or restore a backup made before the upgrade"
+        )
+    _upgrade(engine, service)
+
+
+def config_for(service: str) -> Any:
+    """The alembic configuration whose history is the one of ``service``."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("version_locations", str(SCRIPTS / service))
+    config.set_main_option("path_separator", "newline")
+    return config
+
+
+def _found(engine: Engine) -> str | None:
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return found
+
+
+def _known(service: str) -> list[str]:
+    """The revisions in order: their files are numbered."""
+    files = sorted((SCRIPTS / service).glob("[0-9]*.py"))
+    found = [REVISION.search(file.read_text()) for file in files]
+    return [match.group(1) for match in found if match]
+
+
+def _upgrade(engine: Engine, service: str) -> None:
+    from alembic import command
+
+    config = config_for(service)
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
