@@ -5,7 +5,9 @@
   x Rejected                wrong input, never retried: 4xx, or the dead letters
     + BadSignature     401
     + BadPayload       422  (NotJson 400, TooLarge 413)
+    + NotSignedIn      401
     + NotApproved      403
+    + Forbidden        403
   x Unavailable             a dependency is down, retried later: 503, or the delay queues
     + StoreUnavailable + BrokerUnavailable + CRMUnavailable + ModelUnavailable
 """
@@ -59,6 +61,28 @@ class NotApproved(Rejected):
     def __init__(self, message: str, *, rule: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+
+class NotSignedIn(Rejected):
+    """Nobody is signed in, and the page or call is not public."""
+
+    status = 401
+
+
+class Forbidden(Rejected):
+    """The person may not do this, or the request did not come from one of our own pages."""
+
+    status = 403
+
+
+class TooFast(Rejected):
+    """Too many tries; ``seconds`` is how long to wait."""
+
+    status = 429
+
+    def __init__(self, message: str, *, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class NotFound(Rejected):

@@ -17,7 +17,8 @@ from typing import Any
 
 from shared.domain.schema import now
 from shared.errors import BadPayload, Conflict, NotApproved, NotFound
-from shared.people_file import ROLES, Account, Accounts, Link, PeopleFile, Token
+from shared.people_file import Account, Accounts, Link, PeopleFile, Token
+from shared.roles import ROLES
 
 LINK_LIFE = timedelta(minutes=15)
 TOKEN_LIFE = timedelta(days=365)
@@ -96,8 +97,12 @@ class People:
 
     def disable(self, person: str, *, by: str | None = None) -> Account:
         """Sign the person out everywhere; links and tokens die. Raises `Conflict` as above."""
+        at = self.clock()
         return self._change(
-            person, "disabled", lambda one: replace(one, disabled=True, links=(), tokens=()), by=by
+            person,
+            "disabled",
+            lambda one: replace(one, disabled=True, signed_out_at=at, links=(), tokens=()),
+            by=by,
         )
 
     def enable(self, person: str, *, by: str | None = None) -> Account:

@@ -17,8 +17,8 @@ from marshmallow import ValidationError, fields, validate
 
 from shared.domain.schema import ID, Instant, Many, Noun, describe, dump, schema_of
 from shared.errors import ConfigurationError
+from shared.roles import ROLES
 
-ROLES = ("approver", "support", "admin", "auditor")
 ID_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
 HEADER = """\
 # The people of this installation: the only truth about who they are and what they may do.
@@ -48,13 +48,18 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One person as stored. ``aliases`` are other ids that are the same human being."""
+    """One person as stored.
+
+    ``aliases`` are other ids that are the same human being. Sessions older than ``signed_out_at``
+    are void, so a disabled person's old ones stay dead after enabling.
+    """
 
     id: str
     name: str
     email: str | None = None
     roles: tuple[str, ...] = ()
     disabled: bool = False
+    signed_out_at: datetime | None = None
     aliases: tuple[str, ...] = ()
     password: str | None = None
     links: tuple[Link, ...] = ()
@@ -83,6 +88,7 @@ class AccountSchema(Noun):
     email = fields.String(allow_none=True)
     roles = Many(fields.String(validate=validate.OneOf(ROLES)))
     disabled = fields.Boolean(truthy={True}, falsy={False})
+    signed_out_at = Instant(allow_none=True)
     aliases = Many(fields.String(validate=ID))
     password = fields.String(allow_none=True)
     links = Many(fields.Nested(LinkSchema))

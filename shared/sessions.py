@@ -179,11 +179,11 @@ def form_token(session_token: str, subject: str) -> str:
 def _rules(name: str, address: str) -> list[tuple[str, tuple[int, int]]]:
     """Keys with (failures that are free, longest wait in seconds).
 
-    Only 16 bits of the name's digest are kept: enough to slow guessing, too few to find anyone,
-    and the same for names that exist and names that do not.
+    Only 16 bits of the name's digest and 24 of the address's are kept: enough to slow guessing,
+    too few to find anyone, and the same for names that exist and names that do not.
     """
     bucket = hashlib.sha256(name.strip().casefold().encode("utf-8", "replace")).hexdigest()[:4]
-    source = hashlib.sha256(address.encode("utf-8", "replace")).hexdigest()[:12]
+    source = hashlib.sha256(address.encode("utf-8", "replace")).hexdigest()[:6]
     return [
         (f"both/{bucket}/{source}", (3, 60)),
         (f"address/{source}", (20, 30)),

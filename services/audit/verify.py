@@ -1,32 +1,33 @@
 """Checks an exported audit log on its own: one file, standard library and `cryptography` only.
 
-It shares no code with the program that wrote the log: no mistake can hide in both. An export is
-a folder with three files, UTF-8, one record a line:
+It shares no code with what wrote the log, so no mistake hides in both. An export is a folder of
+three UTF-8 files, one record a line:
 
-entries.jsonl      the entries in order, {"seq", "at", "topic", "actor", "subject", "chain",
-                   "message_id", "cause", "commitment"}, and beside these, not part of the entry:
-                   "opened": {"salt": 64 hex digits, "body": {...}}; null once erased; may be left out
-                   "leaf": the leaf hash that the log keeps, in hex; may be left out. It proves
-                   nothing, but it shows which entry was changed and not only between which seals
-checkpoints.jsonl  {"note": C2SP signed note, "at": time of signing}, in the order of signing
-log.vkey           the log's verifier keys, one a line (--vkey, from elsewhere, is the safe way)
+entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", "subject", "chain",
+                   "message_id", "cause", "commitment"}; beside these, and no part of the entry:
+                   "opened": {"salt": 64 hex digits, "body": {...}}, null once erased, or left out;
+                   "leaf": hex, the leaf hash that the log keeps, or left out. It proves nothing;
+                   it shows which entry was changed, and not only between which checkpoints
+checkpoints.jsonl  {"note": a C2SP signed note, "at": time of signing}, in the order of signing
+log.vkey           the log's verifier keys, one a line; --vkey, from elsewhere, is the safe way
 
     commitment = hex SHA-256(salt || JCS(body))         leaf = SHA-256(0x00 || JCS(entry))
     root as in RFC 6962 / RFC 9162                      node = SHA-256(0x01 || left || right)
     JCS = RFC 8785 over strings, whole numbers below 2**53, booleans, null, lists and maps
 
-Exit code 0: whole; 1: tampered with, and the first bad entry is named; 2: nothing can be judged.
+A file whose name ends in .json is a proof: {"entry", "proof": [hex], "checkpoint"}, that the entry
+is in the log, or {"old": note, "new": note, "proof": [hex]}, that the log only grew in between.
+Exit code 0: whole; 1: tampered with, the first bad entry is named; 2: nothing can be judged.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
+from argparse import ArgumentParser, RawTextHelpFormatter
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -89,51 +90,38 @@ def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
     return root
 
 
-def _above(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    if size == 1 and not path:
-        return leaf
-    *lower, sibling = path
+def _climb(
+    index: int, size: int, path: list[bytes], known: bytes | None, *, leaf: bool
+) -> tuple[bytes, bytes]:
+    """Root of a part of the tree up to the entry and to its end; ``known`` starts the path."""
+    if size == 1 or (index + 1 == size and not leaf):
+        (start,) = path if known is None else (known, *path)
+        return start, start
+    *lower, other = path
     half = 1 << (size - 1).bit_length() - 1
     if index < half:
-        return node(_above(leaf, index, half, lower), sibling)
-    return node(sibling, _above(leaf, index - half, size - half, lower))
-
-
-def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether the path proves that the leaf stands at the index. Bad input proves nothing."""
-    try:
-        sound = 0 <= index < size < 2**63 and all(len(h) == 32 for h in (leaf, root, *path))
-        return sound and _above(leaf, index, size, path) == root
-    except MALFORMED:
-        return False
-
-
-def _both(old: int, new: int, path: Sequence[bytes], known: bytes | None) -> tuple[bytes, bytes]:
-    """Old and new root of a part; ``known`` is the old one as long as the part is leftmost."""
-    if old == new:
-        (same,) = path if known is None else (known, *path)
-        return same, same
-    *lower, other = path
-    half = 1 << (new - 1).bit_length() - 1
-    if old <= half:
-        before, after = _both(old, half, lower, known)
+        before, after = _climb(index, half, lower, known, leaf=leaf)
         return before, node(after, other)
-    before, after = _both(old - half, new - half, lower, None)
+    known = known if leaf else None
+    before, after = _climb(index - half, size - half, lower, known, leaf=leaf)
     return node(other, before), node(other, after)
 
 
-def extends(old: int, new: int, was: bytes, root: bytes, path: Sequence[bytes]) -> bool:
-    """Whether the path proves that the tree only grew since its root ``was`` another."""
-    try:
-        sound = 0 <= old <= new < 2**63 and all(len(h) == 32 for h in (was, root, *path))
-        if sound and old == 0:
-            return not path and was == EMPTY and (new > 0) == (root != EMPTY)
-        return sound and _both(old, new, path, was) == (was, root)
-    except MALFORMED:
-        return False
+def included(leaf: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
+    """Whether the leaf is proved to stand at the index. Bad paths may raise one of `MALFORMED`."""
+    sound = 0 <= index < size < 2**63 and all(len(h) == 32 for h in (leaf, root, *path))
+    return sound and _climb(index, size, path, leaf, leaf=True)[1] == root
 
 
-def read_keys(lines: Sequence[str]) -> Keys:
+def extends(old: int, new: int, was: bytes, root: bytes, path: list[bytes]) -> bool:
+    """Whether the tree is proved to have only grown. Bad paths may raise one of `MALFORMED`."""
+    sound = 0 <= old <= new < 2**63 and all(len(h) == 32 for h in (was, root, *path))
+    if sound and old == 0:
+        return not path and was == EMPTY and (new > 0) == (root != EMPTY)
+    return sound and _climb(old - 1, new, path, was, leaf=False) == (was, root)
+
+
+def read_keys(lines: list[str]) -> Keys:
     """Verifier keys by name and key id. Only algorithm 1, Ed25519, is known."""
     keys: Keys = {}
     for line in lines:
@@ -179,17 +167,9 @@ def read_checkpoint(note: str, keys: Keys) -> tuple[int, bytes]:
     return int(size), root
 
 
-def _commits(commitment: str, opened: Any) -> bool:
-    try:
-        salt = bytes.fromhex(opened["salt"])
-        return len(salt) == 32 and sha256(salt + jcs(opened["body"])).hexdigest() == commitment
-    except MALFORMED:
-        return False
-
-
 @dataclass
 class Log:
-    """What is known of the log, fed line by line: first checkpoints, then entries."""
+    """What is known of a log that is fed line by line: first checkpoints, then entries."""
 
     keys: Keys
     seals: dict[int, list[tuple[str, bytes]]] = field(default_factory=dict)  # by size: whose, root
@@ -200,12 +180,13 @@ class Log:
     intents: dict[str, int] = field(default_factory=dict)
     bodies: Counter[str] = field(default_factory=Counter)
     count: int = 0
-    straight: bool = True  # no entry was found out of its place or changed so far
+    sealed: int = 0  # the size of the log's latest checkpoint on the way
+    straight: bool = True  # until an entry is found changed or out of its place
 
-    def seal(self, line: bytes, whose: str) -> None:
+    def seal(self, line: str, whose: str) -> None:
         note, end = "", self.ends[whose]
         try:
-            note = read(line.decode())["note"]
+            note = read(line)["note"]
             size, root = read_checkpoint(note, self.keys)
         except MALFORMED as error:
             claim = re.match(r"[^\n]+\n([0-9]{1,17})\n", str(note))
@@ -224,27 +205,93 @@ class Log:
         try:
             entry = read(line.decode())
             opened, kept = entry.pop("opened", ""), entry.pop("leaf", None)
-            leaf = leaf_of(jcs(entry))
-            if not entry.keys() >= FIELDS:
+            grow(self.peaks, leaf := leaf_of(jcs(entry)))
+            salt, body = (opened["salt"], jcs(opened["body"])) if opened else ("", b"")
+            opens = sha256(bytes.fromhex(salt) + body).hexdigest() == entry["commitment"]
+            if type(entry["seq"]) is not int or not entry.keys() >= FIELDS:
                 raise ValueError("fields are missing")
         except MALFORMED as error:
-            self.straight = self.bad.append((seq, seq, f"it cannot be read: {error}"))
-            return
-        grow(self.peaks, leaf)
-        wrong = type(entry["seq"]) is not int or entry["seq"] != seq
-        if self.straight and (wrong or kept not in (None, leaf.hex())):
-            what = f"here stands seq {entry['seq']}" if wrong else "its hash is not the one kept"
+            self.bad.append((seq, seq, f"it cannot be read: {error!r}"))
             self.straight = False
-            self.bad.append((seq, seq, what))
-        self.bodies["erased" if opened is None else "open" if opened else "closed"] += 1
-        if opened and not _commits(entry["commitment"], opened):
+            return
+        if self.straight and (entry["seq"] != seq or kept not in (None, leaf.hex())):
+            moved = entry["seq"] != seq and f"in its place stands the entry with seq {entry['seq']}"
+            self.bad.append((seq, seq, moved or "it was changed: the log keeps another hash of it"))
+            self.straight = False
+        self.bodies["open" if opened else "erased" if opened is None else "not exported"] += 1
+        if opened and not (opens and len(salt) == 64):
             self.bad.append((seq, seq, "its body or salt is not what it is committed to"))
-        about = f"{entry['chain']} {entry['subject']}"
+        change = f"{entry['chain']} {entry['subject']}"
         if entry["topic"] == "change.intended":
-            self.intents.setdefault(about, seq)
-        elif entry["topic"] == "change.applied" and self.intents.get(about, seq) >= self.sealed:
+            self.intents.setdefault(change, seq)
+        elif entry["topic"] == "change.applied" and self.intents.get(change, seq) >= self.sealed:
             self.bad.append((seq, seq, "a change was written without a sealed intent before it"))
 
     def compare(self) -> None:
         for whose, root in self.seals.get(self.count, ()):
-            ...
+            self.sealed = self.count if whose == "log" else self.sealed
+            if self.straight and root == root_of(self.peaks):
+                self.agreed[whose] = self.count
+            elif self.straight:
+                own = self.agreed["log"]
+                first = own if whose == "log" else self.agreed["witness"]
+                what = f"not what the {whose} sealed; the log's own seals agree up to size {own}"
+                self.bad.append((self.count - 1, first, what))
+                self.straight = False
+
+    def verdict(self) -> tuple[int, list[str]]:
+        for whose, end in self.ends.items():
+            if (here := min(self.count, self.ends["log"])) < end:
+                what = f"missing: the {whose} sealed {end}, here are {self.count}, {here} sealed"
+                self.bad.append((end - 1, here, what))
+        found = [f"seq {b}{f' to {a}' if a > b else ''}: {what}" for a, b, what in sorted(self.bad)]
+        if found:
+            return 1, [
+                f"TAMPERED. First bad entry: {found[0]}",
+                *(f"Also {f}" for f in found[1:20]),
+            ]
+        bodies = ", ".join(f"{number} {state}" for state, number in self.bodies.items()) or "none"
+        witness = self.ends.get("witness", "none, so a roll-back of the whole log would not show")
+        sealed = f"sealed: {self.ends['log']}; not yet sealed: {self.count - self.ends['log']}"
+        return 0, [f"OK. Entries: {self.count}; {sealed}; bodies: {bodies}; witness: {witness}."]
+
+
+def judge(paths: list[Path], keys: Keys, witness: Path | None) -> tuple[int, list[str]]:
+    log = Log(keys)
+    for whose, path in ("log", paths[1]), ("witness", witness):
+        text = path.read_text("utf-8") if path else ""
+        for line in text.splitlines() if text[:1] in "{" else [_write({"note": text})]:
+            log.seal(line, whose)
+    log.compare()
+    with paths[0].open("rb") as lines:
+        for line in lines:
+            log.take(line)
+            log.compare()
+            if log.count % 100_000 == 0:
+                sys.stderr.write(f"{log.count} entries read\n")
+    if not log.bad and ((log.count and not log.sealed) or (witness and "witness" not in log.ends)):
+        raise ValueError("a file holds no checkpoint")
+    return log.verdict()
+
+
+def judge_proof(claim: dict[str, Any], keys: Keys) -> tuple[int, list[str]]:
+    path = [bytes.fromhex(part) for part in claim["proof"]]
+    size, root = read_checkpoint(claim["new" if "old" in claim else "checkpoint"], keys)
+    if "old" in claim:
+        was_size, was = read_checkpoint(claim["old"], keys)
+        return (0, ["OK"]) if extends(was_size, size, was, root, path) else (1, ["NOT PROVED"])
+    leaf, seq = leaf_of(jcs(claim["entry"])), claim["entry"]["seq"]
+    return (0, ["OK"]) if included(leaf, seq, size, path, root) else (1, ["NOT PROVED"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
+    parser.add_argument("export", nargs="+", type=Path, help="folder, or entries and checkpoints")
+    parser.add_argument("--vkey", action="append", help="the log's verifier key, from a safe place")
+    parser.add_argument("--witness", type=Path, help="checkpoints kept elsewhere: a note, or lines")
+    options = parser.parse_args(argv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,9 +21,7 @@ class Duplicate:
     reason: str
 
 
-def likely_duplicates(
-    values: Mapping[str, Value], candidates: Iterable[Record]
-) -> list[Duplicate]:
+def likely_duplicates(values: Mapping[str, Value], candidates: Iterable[Record]) -> list[Duplicate]:
     """The candidates that share e-mail or phone with ``values``, or a like name and company."""
     return [
         Duplicate(record=record, reason=reason)

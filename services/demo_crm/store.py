@@ -271,11 +271,12 @@ class _Act:
         old: Value = None,
         new: Value = None,
     ) -> Entry:
+        author = self.author
+        values = (record_type, record_id, kind, field, json.dumps(old), json.dumps(new))
         row = connection.execute(
             "INSERT INTO history (type, id, kind, field, old, new, at, author, change_id)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
-            (record_type, record_id, kind, field, json.dumps(old), json.dumps(new))
-            + (self.at, self.author.name, self.author.change_id),
+            (*values, self.at, author.name, author.change_id),
         ).fetchone()
         return _entry(row)
 

@@ -1,23 +1,13 @@
-"""The clock of the office: working hours between two times, and expiry that stands still.
-
-Times are aware; working time is counted in whole minutes of the office's own zone, so a day with
-a change of clocks counts its opening hours as they stand on the wall.
-"""
+"""Expiry that stands still while writing is stopped, and how it reads in office time."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from shared.policy import Office
-
-MINUTE = timedelta(minutes=1)
-# No office is closed for longer: past this the clock gives up rather than run for ever.
-LONGEST_CLOSURE_DAYS = 400
+from shared.office import Office, add_working, working_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,34 +16,6 @@ class Stop:
 
     since: datetime
     until: datetime | None
-
-
-def add_working(office: Office, start: datetime, minutes: int) -> datetime:
-    """The time at which ``minutes`` of working time after ``start`` are over, in UTC.
-
-    Zero minutes give ``start`` itself. Raises `ValueError` for an office that never opens.
-    """
-    left = timedelta(minutes=minutes)
-    if not left:
-        return start.astimezone(UTC)
-    for opens, closes in _open_spans(office, start):
-        begin = max(opens, start)
-        if begin >= closes:
-            continue
-        if begin + left <= closes:
-            return begin + left
-        left -= closes - begin
-    raise ValueError("this office never opens")
-
-
-def working_between(office: Office, start: datetime, end: datetime) -> int:
-    """Whole minutes of working time from ``start`` to ``end``; 0 if ``end`` is earlier."""
-    total = timedelta()
-    for opens, closes in _open_spans(office, start):
-        if opens >= end:
-            break
-        total += max(min(closes, end) - max(opens, start), timedelta())
-    return int(total / MINUTE)
 
 
 def effective_end(
@@ -83,32 +45,3 @@ def in_words(office: Office, end: datetime, now: datetime) -> str:
 
 def _plural(count: int, unit: str) -> str:
     return f"{count} working {unit}{'' if count == 1 else 's'}"
-
-
-def _open_spans(office: Office, start: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Opening and closing time of each working day from the day of ``start`` on, in UTC."""
-    zone = ZoneInfo(office.zone)
-    first = start.astimezone(zone).date()
-    for offset in range(LONGEST_CLOSURE_DAYS):
-        day = first + timedelta(days=offset)
-        if day.isoweekday() in office.weekdays and not _is_holiday(office, day):
-            yield _at(day, office.opens, zone), _at(day, office.closes, zone)
-
-
-def _at(day: date, minute: int, zone: ZoneInfo) -> datetime:
-    """The wall time ``minute`` minutes after midnight; 1440 is the end of the day."""
-    if minute == 24 * 60:
-        day, minute = day + timedelta(days=1), 0
-    return datetime.combine(day, time(minute // 60, minute % 60), zone).astimezone(UTC)
-
-
-def _is_holiday(office: Office, day: date) -> bool:
-    return office.holidays is not None and day in _calendar(office.holidays, day.year)
-
-
-@functools.lru_cache(maxsize=32)
-def _calendar(country: str, year: int) -> Any:
-    import holidays  # A heavy package: pages that show no clock do without it.
-
-    code, _, region = country.partition("-")
-    return holidays.country_holidays(code, subdiv=region or None, years=year)

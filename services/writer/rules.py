@@ -23,7 +23,6 @@ from shared.errors import BadPayload, BadSignature, NotApproved
 from shared.policy import FieldRule, Mode, Policy, Stage, check
 from shared.proof import VerifierKey, leaf_hash, open_checkpoint, verify_inclusion
 
-COOLING_OFF = timedelta(minutes=15)
 FINAL = frozenset({"applied", "failed", "stale"})
 
 
@@ -275,9 +274,14 @@ def enough_approvers(case: Case) -> None:
     looks = [d for d in case.decisions if not _has_edits(d) or is_solo(case.facts)]
     people = {_person(d.approver, case.facts) for d in looks}
     times = sorted(d.decided_at for d in looks)
-    is_second_look = len(times) > 1 and times[-1] - times[0] >= COOLING_OFF
+    is_second_look = len(times) > 1 and times[-1] - times[0] >= cooling_off(case.facts.policy)
     if len(people) < 2 and not (is_solo(case.facts) and is_second_look):
         raise NotApproved("this field needs two approvers", rule="enough-approvers")
+
+
+def cooling_off(policy: Policy | None) -> timedelta:
+    """How long the only approver of a firm waits before the second look."""
+    return timedelta(minutes=policy.cooling_off_minutes) if policy else timedelta.max
 
 
 def needs_two(policy: Policy | None, proposal: Proposal, fields: list[str]) -> bool:
@@ -308,7 +312,7 @@ def within_caps(case: Case) -> None:
             (written.hour, rule.per_hour, "hour"),
             (written.day, rule.per_day, "day"),
         ):
-            if limit is not None and count >= limit:
+            if count >= limit:
                 raise NotApproved(
                     f"{field.name}: {count} writes in the last {unit}, the limit is {limit}",
                     rule="within-caps",

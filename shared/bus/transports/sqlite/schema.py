@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Final
 
 from amqp.exceptions import IrrecoverableConnectionError
 
 BUSY_SECONDS: Final = 30.0
+# The part of the schema that is made last.
+NEWEST: Final = "messages_expiring"
+
+_preparing = threading.Lock()
 
 # A message is ready (no owner) or leased (an owner and the lease's end, in seconds of the
 # machine's monotonic clock, which all processes share and nobody sets back). The three indices
@@ -79,14 +85,26 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
 
 def prepare_file(path: Path) -> None:
     """Make the file, readable for its owner alone, and its tables."""
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    db = open_file(path, durable=True)
-    try:
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages_expiring'").fetchone():
-            return
-        db.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute("COMMIT")
-    finally:
-        db.close()
+    with _preparing:
+        _create(path)
+        db = open_file(path, durable=True)
+        try:
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (NEWEST,)).fetchone():
+                return
+            db.execute("BEGIN IMMEDIATE")
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute("COMMIT")
+        finally:
+            db.close()
+
+
+def _create(path: Path) -> None:
+    """Only a file that is not there may be opened here.
+
+    Closing a descriptor drops every lock that this process has on the file, those of SQLite
+    too: another process would then take itself for the only one and delete the journal.
+    https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

@@ -1,0 +1,40 @@
+# Countersign. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run setup check test vectors bench
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: .venv/run ## set up and start everything on this machine (PORT, DATA_DIR, PUBLIC_URL)
+	@./countersign run
+
+setup: .venv/dev ## set up for development: locked packages with their hashes
+
+check: .venv/dev ## format, lint, types and import walls
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+test: .venv/dev ## run the tests (T=name for some of them)
+	$(BIN)/python -m pytest $(if $(T),-k "$(T)")
+
+vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=path)
+	$(BIN)/python -m tests.vectors $(FILE)
+
+bench: .venv/dev ## measure speed as ratios; FULL=1 for all rounds
+	$(BIN)/python -m tests.bench
+
+.venv/run: deploy/requirements.txt
+	@$(PYTHON) -m venv .venv
+	@echo "Setting up (once)…"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.venv/dev: deploy/requirements-dev.txt
+	@$(PYTHON) -m venv .venv
+	@echo "Setting up for development (once)…"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@ .venv/run

@@ -1,0 +1,142 @@
+"""The one normaliser of search: text becomes tokens that every index stores and finds alike.
+
+An index splits its input at spaces and nothing else (FTS5: all but spaces are token characters;
+Elasticsearch: the whitespace analyser). A plain word holds letters and digits alone; a *key* such
+as ``e=ann@example.com`` holds ``=``, which no word does, so the two never meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+
+LONGEST_WORD = 64
+SHORTEST_PHONE, LONGEST_PHONE = 7, 15
+_WORD = re.compile(r"[^\W_]+")
+_EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]\\|=]+@[^\s@<>\"'(),;:\[\]\\|=/?]+\.[^\W\d_]{2,}")
+_PHONE = re.compile(r"(?<![\w@./=-])(?:\+|\(\+?)?\d[\d ()./\u00a0\u2011-]{5,24}\d(?![\w@=-])")
+_ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
+_DOTTED = re.compile(r"(?<!\d)(\d{1,2})([./])(\d{1,2})\2(\d{4})(?!\d)")
+_CODE = re.compile(r"(?<![\w-])(?=[\w/-]*\d)[\w]+(?:[/-][\w]+)+(?![\w-])")
+_ORDER = re.compile(
+    r"#\s?([a-z]{0,6}[-/]?\d[\w/-]{2,24})"
+    r"|(?<!\w)(?:order|invoice|ticket|job|quote|estimate|case|booking|bestellung|rechnung|auftrag)"
+    r"(?:\s*(?:no|nr|number|nummer|id)\b\.?)?[\s:#.-]{1,4}([a-z]{0,6}[-/]?\d[\w/-]{2,24})"
+    r"|(?<![\w-])([a-z]{1,6}[-/]\d{3,}(?:[-/]\d+)*)(?![\w-])",
+)
+
+
+def fold(text: str) -> str:
+    """Case and diacritics folded: ``Müller`` and ``MULLER`` are one."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def words_of(text: str) -> list[str]:
+    """The plain words of a text, in order."""
+    return [word[:LONGEST_WORD] for word in _WORD.findall(fold(text))]
+
+
+def emails_of(text: str) -> list[str]:
+    """The e-mail addresses in a text, folded."""
+    return [found.rstrip(".") for found in _EMAIL.findall(fold(text))] if "@" in text else []
+
+
+def phones_of(text: str) -> list[str]:
+    """What looks like phone numbers in a text, as it is written there."""
+    found = (match.group() for match in _PHONE.finditer(text))
+    return [phone for phone in found if _is_phone(phone)]
+
+
+def phone_keys(written: str) -> list[str]:
+    """The keys under which a number is stored: its last 7, 8 and 9 significant digits.
+
+    Whatever the spelling (country code, trunk zero, brackets, dots), these stay the same.
+    """
+    digits = significant(written)
+    lengths = range(SHORTEST_PHONE, min(9, len(digits)) + 1)
+    return [f"t={digits[-length:]}" for length in lengths]
+
+
+def phone_query(written: str) -> list[str]:
+    """The keys, any of which finds a number typed in any spelling."""
+    digits = significant(written)
+    if len(digits) < SHORTEST_PHONE:
+        return []
+    national = national_digits(digits)
+    is_international = written.lstrip("( ").startswith(("+", "00"))
+    found = [national] if is_international and national else [digits, *filter(None, [national])]
+    return list(dict.fromkeys(f"t={number[-9:]}" for number in found if len(number) >= 7))
+
+
+def significant(written: str) -> str:
+    """The digits without leading zeros (trunk prefix, or the 00 before a country code)."""
+    return "".join(char for char in written if char.isdecimal() and char.isascii()).lstrip("0")
+
+
+@lru_cache(maxsize=4096)
+def national_digits(digits: str) -> str | None:
+    """The national number of digits that begin with a country code, or ``None``."""
+    import phonenumbers
+
+    with contextlib.suppress(phonenumbers.NumberParseException):
+        number = phonenumbers.parse(f"+{digits}")
+        if phonenumbers.is_possible_number(number):
+            return phonenumbers.national_significant_number(number)
+    return None
+
+
+def orders_of(text: str) -> list[str]:
+    """Order numbers in a text, compacted to letters and digits: ``INV-2026/17`` is ``inv202617``."""
+    folded = fold(text)
+    if not any(char.isdecimal() for char in folded):
+        return []
+    found = ("".join(_WORD.findall(next(filter(None, m)))) for m in _ORDER.findall(folded))
+    return [order for order in found if sum(map(str.isdecimal, order)) >= 3]
+
+
+def order_keys(order: str) -> list[str]:
+    """With and without the letters in front."""
+    compact = "".join(words_of(order))
+    bare = compact.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return [f"o={form}" for form in dict.fromkeys((compact, bare)) if form]
+
+
+def dates_of(text: str) -> list[str]:
+    """ISO dates of every date in a text; ``3/4/2026`` gives both readings."""
+    found = ["-".join(match) for match in _ISO.findall(text)]
+    for first, _, second, year in _DOTTED.findall(text):
+        for day, month in ((first, second), (second, first)):
+            if int(month) <= 12 and int(day) <= 31:
+                found.append(f"{year}-{int(month):02}-{int(day):02}")
+    return found
+
+
+def stream(text: str) -> list[str]:
+    """Everything a text is found by: its words in order, then its wholes.
+
+    Wholes are e-mail addresses, phone keys, dates, and codes written with hyphens or slashes,
+    compacted. A gap keeps a phrase from running from the words into them.
+    """
+    return [*words_of(text), "|", *_wholes(text), "|"]
+
+
+def _wholes(text: str) -> Iterator[str]:
+    yield from emails_of(text)
+    if any("0" <= char <= "9" for char in text):
+        for phone in phones_of(text):
+            yield from phone_keys(phone)
+        yield from dates_of(text)
+        yield from ("".join(_WORD.findall(code)) for code in _CODE.findall(fold(text)))
+
+
+def _is_phone(written: str) -> bool:
+    digits = sum(char.isdecimal() for char in written)
+    if not SHORTEST_PHONE <= digits <= LONGEST_PHONE:
+        return False
+    return not (_ISO.search(written) or _DOTTED.search(written))

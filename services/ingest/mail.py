@@ -1,0 +1,166 @@
+"""Mail as a happening: what the person wrote, apart from signature and quoted history."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parseaddr, parsedate_to_datetime
+
+from services.ingest.html_text import visible_text
+from services.ingest.source import MEBIBYTE, Description, File
+from shared.domain.event import Sender
+
+MAX_PART = MEBIBYTE
+# The reply parser's expressions grow with the square of the text; people write less than this.
+MAX_CUT = 20_000
+LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pl", "da", "sv"]
+# RFC 3834, RFC 2919, RFC 3464 and habits: headers kept as facts, under these names.
+FACTS = {
+    "message-id": "message_id",
+    "in-reply-to": "in_reply_to",
+    "references": "references",
+    "reply-to": "reply_to",
+    "return-path": "return_path",
+    "auto-submitted": "auto_submitted",
+    "precedence": "precedence",
+    "list-id": "list_id",
+    "list-unsubscribe": "list_unsubscribe",
+    "x-auto-response-suppress": "auto_response_suppress",
+    "x-spam-status": "spam_status",
+    "x-spam-score": "spam_score",
+}
+LONGEST_FACT = 1000
+_BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
+_BOUNCER = re.compile(r"(?i)^(mailer-daemon|postmaster)@")
+_REPLY_MARK = re.compile(
+    r"(?im)^\s*(>|on .{5,200} wrote:|am .{5,200} schrieb|le .{5,200} a écrit|-{2,} ?original)"
+)
+_DASHES = re.compile(r"(?m)^--[ \t]*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """``headers`` have lower-case names, in the order they came. ``text`` may be empty."""
+
+    subject: str
+    text: str
+    html: str
+    sender: Sender
+    headers: tuple[tuple[str, str], ...]
+    recipient: str
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A text in three: what was written now, the signature below it, the history."""
+
+    body: str
+    signature: str = ""
+    quoted: str = ""
+
+
+def describe_mail(mail: Mail) -> Description:
+    """Parts ``subject``, ``body``, ``signature``, ``quoted``; facts from `FACTS` and what was
+    found: ``auto_reply``, ``bounce``, ``bulk``, ``hidden_text``, ``truncated`` are ``yes``.
+    """
+    html_text, has_hidden_text = visible_text(mail.html[:MAX_PART])
+    text = mail.text if mail.text.strip() else html_text
+    cut = cut_reply(text[:MAX_PART])
+    parts = {
+        "subject": mail.subject.strip(),
+        "body": cut.body,
+        "signature": cut.signature,
+        "quoted": cut.quoted,
+    }
+    facts = _facts(mail)
+    if has_hidden_text:
+        facts["hidden_text"] = "yes"
+    if max(len(mail.text), len(mail.html)) > MAX_PART:
+        facts["truncated"] = "yes"
+    return Description(
+        parts={name: part for name, part in parts.items() if part},
+        sender=mail.sender,
+        facts=facts,
+        files=mail.files,
+    )
+
+
+def _facts(mail: Mail) -> dict[str, str]:
+    first: dict[str, str] = {}
+    for name, value in mail.headers:
+        first.setdefault(name, value.strip()[:LONGEST_FACT])
+    facts = {fact: first[name] for name, fact in FACTS.items() if first.get(name)}
+    if mail.recipient:
+        facts["recipient"] = mail.recipient[:LONGEST_FACT]
+    findings = {
+        "auto_reply": _is_auto_reply(first),
+        "bounce": _is_bounce(first, mail.sender),
+        "bulk": first.get("precedence", "").lower() in _BULK or "list-id" in first,
+    }
+    return {**facts, **{name: "yes" for name, found in findings.items() if found}}
+
+
+def _is_auto_reply(headers: Mapping[str, str]) -> bool:
+    """RFC 3834: anything but ``no`` was sent by a machine; older ones use their own headers."""
+    submitted = headers.get("auto-submitted", "no").partition(";")[0].strip().lower()
+    marked = any(name in headers for name in ("x-autoreply", "x-autorespond"))
+    return submitted != "no" or marked or headers.get("precedence", "").lower() == "auto_reply"
+
+
+def _is_bounce(headers: Mapping[str, str], sender: Sender) -> bool:
+    """An empty envelope sender, a delivery report, or a mail system as the sender."""
+    report = "multipart/report" in headers.get("content-type", "").lower()
+    from_system = bool(_BOUNCER.match(sender.email or ""))
+    return report or from_system or headers.get("return-path") == "<>"
+
+
+def cut_reply(text: str) -> Cut:
+    """Apart: the newest text, its signature, the quoted history. Nothing is thrown away."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    head, tail = text[:MAX_CUT], text[MAX_CUT:]
+    from mailparser_reply import EmailReplyParser
+
+    replies = EmailReplyParser(languages=list(LANGUAGES)).read(head).replies
+    newest, older = replies[0], replies[1:]
+    signature, body = (newest.signatures or "").strip(), newest.content.strip()
+    if signature and body.endswith(signature):
+        body = body[: -len(signature)].rstrip()
+    else:
+        signature = ""
+    quoted = "\n\n".join(reply.content for reply in older)
+    if not body:
+        return _cut_by_marks(text)
+    if tail:
+        quoted = f"{quoted}{tail}" if quoted else quoted
+        body = body if quoted else f"{body}{tail}"
+    return Cut(body=body, signature=signature, quoted=quoted.strip())
+
+
+def _cut_by_marks(text: str) -> Cut:
+    """For a mail that answers below its quotes: the parser sees only history in it."""
+    lines = text.split("\n")
+    own = "\n".join(line for line in lines if not line.startswith(">")).strip()
+    quoted = "\n".join(line for line in lines if line.startswith(">")).strip()
+    body, _, signature = own.partition("\n-- \n")
+    mark = _REPLY_MARK.match(body)
+    if mark and "\n" in body:
+        body = body.partition("\n")[2]
+    return Cut(body=body.strip(), signature=signature.strip(), quoted=quoted)
+
+
+def address_of(text: str) -> tuple[str | None, str | None]:
+    """Name and address of a ``From`` line."""
+    name, address = parseaddr(text)
+    return name or None, address or None
+
+
+def date_of(text: str) -> datetime | None:
+    """The time of a ``Date`` header, which the sender controls; none if it cannot be read."""
+    try:
+        value = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return None if value.tzinfo is None else value.astimezone(UTC)

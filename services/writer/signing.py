@@ -1,0 +1,51 @@
+"""Decisions are signed by the web side; the worker holds public keys alone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shared.domain.decision import Decision
+from shared.errors import ConfigurationError
+from shared.keys import key_id, load_private, load_publics
+from shared.proof import VerifierKey, parse_vkey
+
+DECISIONS = "decisions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """The key that turns what a person clicked into something the gate accepts."""
+
+    key: Ed25519PrivateKey
+
+    def sign(self, decision: Decision) -> Decision:
+        """The decision with key id and signature."""
+        named = replace(decision, key_id=key_id(self.key.public_key()))
+        signature = self.key.sign(named.signed_bytes())
+        return replace(named, signature=base64.b64encode(signature).decode())
+
+
+def load_signer(keys_dir: Path) -> Signer:
+    """Raises `ConfigurationError` where the key is missing."""
+    return Signer(key=load_private(keys_dir / f"{DECISIONS}.ed25519"))
+
+
+def decision_keys(keys_dir: Path) -> Mapping[str, Ed25519PublicKey]:
+    """Every public key that ever signed decisions, by key id."""
+    keys = load_publics(keys_dir, DECISIONS)
+    if not keys:
+        raise ConfigurationError(f"no {DECISIONS}.pub: copy it from where decisions are signed")
+    return keys
+
+
+def log_keys(keys_dir: Path) -> tuple[VerifierKey, ...]:
+    """The pinned public keys of the log. Raises `ConfigurationError` where there is none."""
+    files = sorted(keys_dir.glob("checkpoints*.vkey"))
+    if not files:
+        raise ConfigurationError("no checkpoints.vkey: copy it from the audit service")
+    return tuple(parse_vkey(path.read_text(encoding="utf-8").strip()) for path in files)
