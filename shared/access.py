@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import urlsplit
 
 from flask import (
@@ -102,7 +102,11 @@ def role(*roles: str) -> Callable[[View], View]:
     return mark
 
 
-def public(view: View | None = None, *, raw: bool = False) -> Any:
+@overload
+def public(view: View) -> View: ...
+@overload
+def public(*, raw: bool) -> Callable[[View], View]: ...
+def public(view: View | None = None, *, raw: bool = False) -> View | Callable[[View], View]:
     """Anybody may call the view. ``raw``: no session, no form token, no origin check, no log."""
 
     def mark(marked: View) -> View:

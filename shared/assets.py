@@ -59,6 +59,7 @@ class Assets:
             is_named = request.args.get("v") == file.hash
             response.headers["Cache-Control"] = FOR_EVER if is_named else "public, no-cache"
             response.set_etag(file.hash)
-            return response.make_conditional(request)
+            response.make_conditional(request)
+            return response
 
         return blueprint

@@ -55,7 +55,7 @@ def visible(value: Any) -> Markup:
     if value is None or value == "":
         return Markup('<em class="none">empty</em>')
     if isinstance(value, bool):
-        return Markup("yes" if value else "no")
+        return Markup("yes") if value else Markup("no")
     return Markup("").join(_sign(sign) for sign in str(value))
 
 

@@ -101,7 +101,7 @@ def _exposition(measures: Sequence[Callable[[], Iterable[Measure]]]) -> Response
             return _families(measures)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector())  # type: ignore[arg-type]
+    registry.register(Collector())
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, g, jsonify, render_template, request
+from flask import g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -75,7 +75,9 @@ WORDS: dict[type[PipelineError], Words] = {
     ),
     TooFast: Words("too_fast", "Too many tries", NOTHING, "Wait as long as it says, then go on."),
     TooLarge: Words("too_large", "This is too large", NOTHING, "Send less at once."),
-    BadSignature: Words("bad_signature", "Not verified", NOTHING, "Check the secret on both sides."),
+    BadSignature: Words(
+        "bad_signature", "Not verified", NOTHING, "Check the secret on both sides."
+    ),
     BadPayload: Words("bad_payload", "Something is missing", NOTHING, "Correct it and send again."),
     Rejected: Words("rejected", "This cannot be done", NOTHING, "Correct it and send again."),
     Unavailable: Words(
@@ -102,11 +104,6 @@ HTTP_ERRORS: dict[int, type[PipelineError]] = {
     429: TooFast,
     503: Unavailable,
 }
-
-
-def register(app: Flask) -> None:
-    """Every error of ``app`` is answered here."""
-    app.register_error_handler(Exception, answer)
 
 
 def answer(error: Exception) -> ResponseReturnValue:

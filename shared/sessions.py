@@ -176,6 +176,11 @@ def form_token(session_token: str, subject: str) -> str:
     return hmac.new(key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
+def session_id(token: str) -> str:
+    """The name of a session on pages, from its token."""
+    return _digest(token)[:16]
+
+
 def _rules(name: str, address: str) -> list[tuple[str, tuple[int, int]]]:
     """Keys with (failures that are free, longest wait in seconds).
 

@@ -1,22 +1,19 @@
 """Checks an exported audit log on its own: one file, standard library and `cryptography` only.
 
-It shares no code with what wrote the log, so no mistake hides in both. An export is a folder of
-three UTF-8 files, one record a line:
+It shares no code with what wrote the log, so no mistake hides in both. An export is a folder of:
 
 entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", "subject", "chain",
                    "message_id", "cause", "commitment"}; beside these, and no part of the entry:
                    "opened": {"salt": 64 hex digits, "body": {...}}, null once erased, or left out;
-                   "leaf": hex, the leaf hash that the log keeps, or left out. It proves nothing;
-                   it shows which entry was changed, and not only between which checkpoints
+                   "leaf": hex, the leaf hash the log keeps, or left out: it proves nothing, but
+                   it shows which entry was changed, not only between which checkpoints
 checkpoints.jsonl  {"note": a C2SP signed note, "at": time of signing}, in the order of signing
 log.vkey           the log's verifier keys, one a line; --vkey, from elsewhere, is the safe way
-
     commitment = hex SHA-256(salt || JCS(body))         leaf = SHA-256(0x00 || JCS(entry))
     root as in RFC 6962 / RFC 9162                      node = SHA-256(0x01 || left || right)
     JCS = RFC 8785 over strings, whole numbers below 2**53, booleans, null, lists and maps
-
-A file whose name ends in .json is a proof: {"entry", "proof": [hex], "checkpoint"}, that the entry
-is in the log, or {"old": note, "new": note, "proof": [hex]}, that the log only grew in between.
+A single file is a proof, one JSON object: {"entry", "proof": [hex], "checkpoint": note} that the
+entry is in the log, or {"old": note, "new": note, "proof": [hex]} that it only grew in between.
 Exit code 0: whole; 1: tampered with, the first bad entry is named; 2: nothing can be judged.
 """
 
@@ -40,6 +37,7 @@ FIELDS = set("seq at topic actor subject chain message_id cause commitment".spli
 EMPTY = sha256(b"").digest()
 MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 Keys = dict[tuple[str, bytes], Ed25519PublicKey]
+Seal = tuple[int, bytes]  # Size and root.
 
 
 def _map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -59,16 +57,11 @@ def _whole(digits: str) -> int:
 read = json.JSONDecoder(
     object_pairs_hook=_map, parse_int=_whole, parse_float=_whole, parse_constant=_whole
 ).decode
-_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
-def jcs(value: Any) -> bytes:
-    """The canonical bytes of a value that `read` gave."""
-    return _write(value).encode()
-
-
-def leaf_of(data: bytes) -> bytes:
-    return sha256(b"\x00" + data).digest()
+def leaf_of(text: str) -> bytes:
+    return sha256(b"\x00" + text.encode()).digest()
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -90,35 +83,34 @@ def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
     return root
 
 
-def _climb(
-    index: int, size: int, path: list[bytes], known: bytes | None, *, leaf: bool
-) -> tuple[bytes, bytes]:
-    """Root of a part of the tree up to the entry and to its end; ``known`` starts the path."""
-    if size == 1 or (index + 1 == size and not leaf):
+def _climb(at: int, size: int, path: list[bytes], known: bytes | None, leaf: bool) -> list[bytes]:
+    """The root of a part of the tree, up to the entry and up to the end; ``known`` is below it."""
+    if size == 1 or (at + 1 == size and not leaf):
         (start,) = path if known is None else (known, *path)
-        return start, start
+        return [start, start]
     *lower, other = path
     half = 1 << (size - 1).bit_length() - 1
-    if index < half:
-        before, after = _climb(index, half, lower, known, leaf=leaf)
-        return before, node(after, other)
-    known = known if leaf else None
-    before, after = _climb(index - half, size - half, lower, known, leaf=leaf)
-    return node(other, before), node(other, after)
+    if at < half:
+        before, after = _climb(at, half, lower, known, leaf)
+        return [before, node(after, other)]
+    known = known if leaf else None  # To the right of it, the old root is no part of the new one.
+    return [node(other, part) for part in _climb(at - half, size - half, lower, known, leaf)]
 
 
-def included(leaf: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
-    """Whether the leaf is proved to stand at the index. Bad paths may raise one of `MALFORMED`."""
-    sound = 0 <= index < size < 2**63 and all(len(h) == 32 for h in (leaf, root, *path))
-    return sound and _climb(index, size, path, leaf, leaf=True)[1] == root
+def included(leaf: bytes, at: int, seal: Seal, path: list[bytes]) -> bool:
+    """Whether the leaf is proved to stand there. A malformed path may raise one of `MALFORMED`."""
+    size, root = seal
+    sound = 0 <= at < size < 2**63 and all(len(part) == 32 for part in (leaf, root, *path))
+    return sound and _climb(at, size, path, leaf, leaf=True)[1] == root
 
 
-def extends(old: int, new: int, was: bytes, root: bytes, path: list[bytes]) -> bool:
-    """Whether the tree is proved to have only grown. Bad paths may raise one of `MALFORMED`."""
-    sound = 0 <= old <= new < 2**63 and all(len(h) == 32 for h in (was, root, *path))
-    if sound and old == 0:
-        return not path and was == EMPTY and (new > 0) == (root != EMPTY)
-    return sound and _climb(old - 1, new, path, was, leaf=False) == (was, root)
+def extends(old: Seal, new: Seal, path: list[bytes]) -> bool:
+    """Whether the log is proved to only have grown. As `included` for malformed paths."""
+    (size, root), (new_size, new_root) = old, new
+    sound = size <= new_size < 2**63 and all(len(part) == 32 for part in (root, new_root, *path))
+    if size <= 0 or not sound:
+        return sound and size == 0 and not path and root == EMPTY and (new_size > 0 or new == old)
+    return _climb(size - 1, new_size, path, root, leaf=False) == [root, new_root]
 
 
 def read_keys(lines: list[str]) -> Keys:
@@ -136,31 +128,30 @@ def read_keys(lines: list[str]) -> Keys:
 
 def open_note(note: str, keys: Keys) -> str:
     """The text of a signed note. One of `MALFORMED` if it is none, or none of the keys signed."""
-    text, blank, tail = note.rpartition("\n\n")
-    if not blank or tail[-1:] != "\n" or re.search(r"[\x00-\x09\x0b-\x1f]", note):
+    text, _, tail = note.rpartition("\n\n")
+    lines = re.fullmatch(r"(— [^\s+]+ [A-Za-z0-9+/=]+\n)+", tail)
+    if not (text and lines) or re.search(r"[\x00-\x09\x0b-\x1f]", note):
         raise ValueError("it is not a signed note")
     trusted = False
     for line in tail[:-1].split("\n"):
-        parts = re.fullmatch(r"— ([^\s+]+) (\S+)", line)
-        signature = b64decode(parts[2], validate=True) if parts else b""
-        if not parts or len(signature) < 5:
-            raise ValueError("a signature line is malformed")
-        if key := keys.get((parts[1], signature[:4])):
+        _, name, encoded = line.split(" ")
+        signature = b64decode(encoded, validate=True)
+        if key := keys.get((name, signature[:4])):
             try:
                 key.verify(signature[4:], f"{text}\n".encode())
             except InvalidSignature:
-                raise ValueError(f"the signature of {parts[1]} is wrong") from None
+                raise ValueError(f"the signature of {name} is wrong") from None
             trusted = True
     if not trusted:
         raise ValueError("no trusted key of this log signed it")
     return f"{text}\n"
 
 
-def read_checkpoint(note: str, keys: Keys) -> tuple[int, bytes]:
+def read_checkpoint(note: str, keys: Keys) -> Seal:
     """Size and root of a checkpoint, signed by a key of the log it names, or `MALFORMED`."""
     origin = note.partition("\n")[0]
     text = open_note(note, {name: key for name, key in keys.items() if name[0] == origin})
-    _, size, encoded, *more = (*text.split("\n"), "")[:-1]
+    _, size, encoded, *more = text.split("\n")
     root = b64decode(encoded, validate=True)
     if len(root) != 32 or not re.fullmatch(r"0|[1-9][0-9]{0,17}", size) or "" in more[:-1]:
         raise ValueError("it is not a checkpoint")
@@ -188,30 +179,30 @@ class Log:
         try:
             note = read(line)["note"]
             size, root = read_checkpoint(note, self.keys)
+            if size < end:
+                raise ValueError(f"it goes back to {size} entries after {end}")
+            self.seals.setdefault(size, []).append((whose, root))
+            self.ends[whose] = size
         except MALFORMED as error:
             claim = re.match(r"[^\n]+\n([0-9]{1,17})\n", str(note))
             if whose == "witness" and not claim:
                 raise ValueError("the witness file holds no checkpoint") from error
-            last = max(end, int(claim[1]) - 1 if claim else 0)
-            self.bad.append((last, end, f"a checkpoint of the {whose} is bad: {error}"))
-            return
-        if size < end:
-            self.bad.append((size, size, f"the {whose} went back from {end} to {size} entries"))
-        self.seals.setdefault(size, []).append((whose, root))
-        self.ends[whose] = max(end, size)
+            first, after = sorted((end, int(claim[1]) if claim else end))
+            what = f"a checkpoint of the {whose} is bad: {error}"
+            self.bad.append((max(first, after - 1), first, what))
 
     def take(self, line: bytes) -> None:
         seq, self.count = self.count, self.count + 1
         try:
             entry = read(line.decode())
-            opened, kept = entry.pop("opened", ""), entry.pop("leaf", None)
-            grow(self.peaks, leaf := leaf_of(jcs(entry)))
-            salt, body = (opened["salt"], jcs(opened["body"])) if opened else ("", b"")
-            opens = sha256(bytes.fromhex(salt) + body).hexdigest() == entry["commitment"]
             if type(entry["seq"]) is not int or not entry.keys() >= FIELDS:
-                raise ValueError("fields are missing")
+                raise ValueError("it is no entry")
+            opened, kept = entry.pop("opened", ""), entry.pop("leaf", None)
+            grow(self.peaks, leaf := leaf_of(write(entry)))
+            salt = bytes.fromhex(opened["salt"]) if opened else b""
+            body = write(opened["body"]).encode() if opened else b""
         except MALFORMED as error:
-            self.bad.append((seq, seq, f"it cannot be read: {error!r}"))
+            self.bad.append((seq, seq, f"it cannot be read: {error}"))
             self.straight = False
             return
         if self.straight and (entry["seq"] != seq or kept not in (None, leaf.hex())):
@@ -219,7 +210,8 @@ class Log:
             self.bad.append((seq, seq, moved or "it was changed: the log keeps another hash of it"))
             self.straight = False
         self.bodies["open" if opened else "erased" if opened is None else "not exported"] += 1
-        if opened and not (opens and len(salt) == 64):
+        commitment = sha256(salt + body).hexdigest()
+        if opened and (len(salt) != 32 or commitment != entry["commitment"]):
             self.bad.append((seq, seq, "its body or salt is not what it is committed to"))
         change = f"{entry['chain']} {entry['subject']}"
         if entry["topic"] == "change.intended":
@@ -233,35 +225,32 @@ class Log:
             if self.straight and root == root_of(self.peaks):
                 self.agreed[whose] = self.count
             elif self.straight:
-                own = self.agreed["log"]
-                first = own if whose == "log" else self.agreed["witness"]
-                what = f"not what the {whose} sealed; the log's own seals agree up to size {own}"
-                self.bad.append((self.count - 1, first, what))
+                what = (
+                    f"not what the {whose} sealed; the log's own seals fit to {self.agreed['log']}"
+                )
+                self.bad.append((self.count - 1, self.agreed[whose], what))
                 self.straight = False
 
-    def verdict(self) -> tuple[int, list[str]]:
+    def verdict(self) -> tuple[int, str]:
         for whose, end in self.ends.items():
             if (here := min(self.count, self.ends["log"])) < end:
                 what = f"missing: the {whose} sealed {end}, here are {self.count}, {here} sealed"
                 self.bad.append((end - 1, here, what))
         found = [f"seq {b}{f' to {a}' if a > b else ''}: {what}" for a, b, what in sorted(self.bad)]
         if found:
-            return 1, [
-                f"TAMPERED. First bad entry: {found[0]}",
-                *(f"Also {f}" for f in found[1:20]),
-            ]
+            return 1, "\n".join([f"TAMPERED. First bad entry: {found[0]}", *found[1:20]])
         bodies = ", ".join(f"{number} {state}" for state, number in self.bodies.items()) or "none"
         witness = self.ends.get("witness", "none, so a roll-back of the whole log would not show")
         sealed = f"sealed: {self.ends['log']}; not yet sealed: {self.count - self.ends['log']}"
-        return 0, [f"OK. Entries: {self.count}; {sealed}; bodies: {bodies}; witness: {witness}."]
+        return 0, f"OK. Entries: {self.count}; {sealed}; bodies: {bodies}; witness: {witness}."
 
 
-def judge(paths: list[Path], keys: Keys, witness: Path | None) -> tuple[int, list[str]]:
+def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str]:
     log = Log(keys)
     for whose, path in ("log", paths[1]), ("witness", witness):
         text = path.read_text("utf-8") if path else ""
-        for line in text.splitlines() if text[:1] in "{" else [_write({"note": text})]:
-            log.seal(line, whose)
+        for record in text.splitlines() if text[:1] in ("", "{") else [write({"note": text})]:
+            log.seal(record, whose)
     log.compare()
     with paths[0].open("rb") as lines:
         for line in lines:
@@ -269,28 +258,41 @@ def judge(paths: list[Path], keys: Keys, witness: Path | None) -> tuple[int, lis
             log.compare()
             if log.count % 100_000 == 0:
                 sys.stderr.write(f"{log.count} entries read\n")
-    if not log.bad and ((log.count and not log.sealed) or (witness and "witness" not in log.ends)):
+    if not log.bad and ((log.count and not log.seals) or (witness and "witness" not in log.ends)):
         raise ValueError("a file holds no checkpoint")
     return log.verdict()
 
 
-def judge_proof(claim: dict[str, Any], keys: Keys) -> tuple[int, list[str]]:
+def judge_proof(claim: dict[str, Any], keys: Keys) -> tuple[int, str]:
     path = [bytes.fromhex(part) for part in claim["proof"]]
-    size, root = read_checkpoint(claim["new" if "old" in claim else "checkpoint"], keys)
     if "old" in claim:
-        was_size, was = read_checkpoint(claim["old"], keys)
-        return (0, ["OK"]) if extends(was_size, size, was, root, path) else (1, ["NOT PROVED"])
-    leaf, seq = leaf_of(jcs(claim["entry"])), claim["entry"]["seq"]
-    return (0, ["OK"]) if included(leaf, seq, size, path, root) else (1, ["NOT PROVED"])
+        old, new = (read_checkpoint(claim[note], keys) for note in ("old", "new"))
+        proved = extends(old, new, path)
+    else:
+        leaf, seal = leaf_of(write(claim["entry"])), read_checkpoint(claim["checkpoint"], keys)
+        proved = included(leaf, claim["entry"]["seq"], seal, path)
+    return (0, "OK. It is proved.") if proved else (1, "TAMPERED. The proof is wrong.")
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
-    parser.add_argument("export", nargs="+", type=Path, help="folder, or entries and checkpoints")
+    parser.add_argument("export", nargs="+", type=Path, help="a folder, its two files, or a proof")
     parser.add_argument("--vkey", action="append", help="the log's verifier key, from a safe place")
     parser.add_argument("--witness", type=Path, help="checkpoints kept elsewhere: a note, or lines")
     options = parser.parse_args(argv)
-    return 0
+    paths = options.export
+    if paths[0].is_dir():
+        paths = [paths[0] / "entries.jsonl", paths[0] / "checkpoints.jsonl"]
+    try:
+        vkeys = options.vkey or (paths[0].parent / "log.vkey").read_text("utf-8").splitlines()
+        if len(paths) == 1:
+            code, verdict = judge_proof(read(paths[0].read_text("utf-8")), read_keys(vkeys))
+        else:
+            code, verdict = judge(paths, options.witness, read_keys(vkeys))
+    except (OSError, *MALFORMED) as error:
+        code, verdict = 2, f"Nothing can be judged: {error}"
+    sys.stdout.write(f"{verdict}\n")
+    return code
 
 
 if __name__ == "__main__":

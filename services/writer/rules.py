@@ -14,7 +14,7 @@ from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import Decision, FieldVerdict, Verdict, card_digest
 from shared.domain.ledger import commitment
 from shared.domain.notices import ChangeIntended
-from shared.domain.proposal import FieldChange, Proposal
+from shared.domain.proposal import FieldChange, Proposal, ProposalKind
 from shared.domain.receipt import Receipt
 from shared.domain.record import Reading
 from shared.domain.schema import Scalar, dump
@@ -355,6 +355,8 @@ def _proves(receipt: Receipt, case: Case) -> bool:
 
 def still_current(case: Case) -> None:
     """The CRM still holds, field by field, what the approver saw."""
+    if case.change.kind is ProposalKind.DRAFT:
+        return  # There is no record yet that could have changed.
     live = case.facts.live
     if live is None:
         raise NotApproved("the record was not read", rule="still-current")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,3 +139,25 @@ def waiting(connection: Connection, queue: Queue) -> int:
     """How many messages are ready in the queue."""
     with connection.channel() as channel:
         return int(queue.bind(channel).queue_declare(passive=True).message_count)
+
+
+def publish_many(connection: Connection, broker: Broker, count: int) -> None:
+    channel = connection.channel()
+    with channel.batch():
+        for number in range(count):
+            publish(Producer(channel), broker, f"m{number}")
+
+
+def drain(connection: Connection, *, quiet_seconds: float = 0.3) -> None:
+    """Deliver until nothing has come for a while."""
+    while True:
+        try:
+            connection.drain_events(timeout=quiet_seconds)
+        except socket.timeout:  # noqa: UP041 - kombu's documented name
+            return
+
+
+def reopen(connection: Connection) -> None:
+    """Lose every channel and come back."""
+    connection.close()
+    connection.connect()

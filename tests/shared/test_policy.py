@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import ConfigurationError
 from shared.office import Office, add_working, working_between
-from shared.policy import Mode, Stage, check, check_classes, load_policy
+from shared.policy import FieldRule, Mode, Stage, check, check_classes, load_policy
 from shared.values import ValueType, email_key, normal, oddities, phone_key
 
 ROOT = Path(__file__).parents[2]
@@ -29,20 +29,20 @@ class Described:
     read_only: bool = False
 
 
-def shipped_rule(object_: str, name: str):
+def shipped_rule(object_: str, name: str) -> FieldRule:
     rule = load_policy(SHIPPED).rule("demo", object_, name)
     assert rule is not None
     return rule
 
 
-def test_an_empty_policy_allows_nothing_and_still_routes():
+def test_an_empty_policy_allows_nothing_and_still_routes() -> None:
     policy = load_policy("")
     assert policy.fields == {}
     assert policy.rule("demo", "contacts", "phone") is None
     assert policy.routing("complaint").route in policy.routes
 
 
-def test_the_shipped_policy_opens_fields_of_the_demo_crm_only():
+def test_the_shipped_policy_opens_fields_of_the_demo_crm_only() -> None:
     policy = load_policy(SHIPPED)
     assert {rule.crm for rule in policy.fields.values()} == {"demo"}
     assert {r.mode for r in policy.fields.values()} <= {Mode.REVIEW, Mode.TWO_PERSON}
@@ -51,14 +51,14 @@ def test_the_shipped_policy_opens_fields_of_the_demo_crm_only():
     assert not closed & {rule.name for rule in policy.fields.values()}
 
 
-def test_a_field_without_a_stage_stays_at_dry_run():
+def test_a_field_without_a_stage_stays_at_dry_run() -> None:
     rule = load_policy(PHONE).rule("demo", "contacts", "phone")
     assert rule is not None
     assert rule.stage is Stage.DRY_RUN
     assert rule.roles == ("approver",)
 
 
-def test_the_version_follows_the_content_and_not_comments_or_order():
+def test_the_version_follows_the_content_and_not_comments_or_order() -> None:
     again = "# a word\n" + PHONE.replace(
         'mode = "review"\ntype = "phone"', 'type = "phone"\nmode = "review"'
     )
@@ -91,14 +91,14 @@ def test_the_version_follows_the_content_and_not_comments_or_order():
         ("[nonsense]\nx = 1", 1, "nonsense"),
     ],
 )
-def test_a_fault_is_named_with_its_line_and_field(text: str, line: int, words: str):
+def test_a_fault_is_named_with_its_line_and_field(text: str, line: int, words: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         load_policy(text)
     assert f"line {line}:" in str(refusal.value)
     assert words in str(refusal.value)
 
 
-def test_all_faults_are_reported_at_once():
+def test_all_faults_are_reported_at_once() -> None:
     text = PHONE.replace('"review"', '"notify"').replace("max_length = 32\n", "") + "colour = 1\n"
     with pytest.raises(ConfigurationError) as refusal:
         load_policy(text)
@@ -108,7 +108,7 @@ def test_all_faults_are_reported_at_once():
     assert str(refusal.value).count("line ") == 2
 
 
-def test_what_is_not_toml_and_what_cannot_be_read_refuse_to_start(tmp_path: Path):
+def test_what_is_not_toml_and_what_cannot_be_read_refuse_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not TOML"):
         load_policy("[fields")
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -116,13 +116,13 @@ def test_what_is_not_toml_and_what_cannot_be_read_refuse_to_start(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["money", "owner", "consent", "permission", "stage", "sensitive"])
-def test_a_field_of_a_closed_class_cannot_be_listed(kind: str):
+def test_a_field_of_a_closed_class_cannot_be_listed(kind: str) -> None:
     policy = load_policy(PHONE)
     problems = check_classes(policy, {("demo", "contacts"): [Described("phone", kind)]})
     assert problems == [f"fields.demo.contacts.phone: a {kind} field cannot be listed"]
 
 
-def test_read_only_and_unknown_fields_cannot_be_listed_and_never_needs_no_check():
+def test_read_only_and_unknown_fields_cannot_be_listed_and_never_needs_no_check() -> None:
     policy = load_policy(PHONE)
     at = ("demo", "contacts")
     assert "read-only" in check_classes(policy, {at: [Described("phone", None, True)]})[0]
@@ -145,7 +145,7 @@ def test_read_only_and_unknown_fields_cannot_be_listed_and_never_needs_no_check(
         ("contacts", "phone", None),
     ],
 )
-def test_a_good_value_passes(object_: str, name: str, value: str | None):
+def test_a_good_value_passes(object_: str, name: str, value: str | None) -> None:
     assert check(shipped_rule(object_, name), value) is None
 
 
@@ -179,17 +179,17 @@ def test_a_good_value_passes(object_: str, name: str, value: str | None):
         ("deals", "description", "a\x00b"),
     ],
 )
-def test_a_bad_value_is_refused_in_words(object_: str, name: str, value: str):
+def test_a_bad_value_is_refused_in_words(object_: str, name: str, value: str) -> None:
     assert check(shipped_rule(object_, name), value)
 
 
-def test_a_closed_field_takes_no_value_at_all():
+def test_a_closed_field_takes_no_value_at_all() -> None:
     rule = load_policy(PHONE.replace('"review"', '"never"')).rule("demo", "contacts", "phone")
     assert rule is not None
     assert check(rule, "+12025550147") is not None
 
 
-def test_a_look_alike_address_is_marked_and_not_refused():
+def test_a_look_alike_address_is_marked_and_not_refused() -> None:
     fake = "a@ex\u0430mple.com"
     assert check(shipped_rule("contacts", "email"), fake) is None
     assert oddities(fake) == ("letters of several scripts in one word",)
@@ -197,7 +197,7 @@ def test_a_look_alike_address_is_marked_and_not_refused():
     assert oddities("Иван Петров") == ()
 
 
-def test_two_spellings_of_a_value_have_one_normal_form():
+def test_two_spellings_of_a_value_have_one_normal_form() -> None:
     assert normal(ValueType.PHONE, "(202) 555-0147", "US") == "+12025550147"
     assert normal(ValueType.EMAIL, "Dana@Example.COM") == email_key("dana@example.com")
     assert normal(ValueType.TEXT, "  14  Orchard\tLANE ") == normal(
@@ -207,7 +207,7 @@ def test_two_spellings_of_a_value_have_one_normal_form():
     assert phone_key("12", "US") is None
 
 
-def test_office_hours_skip_nights_weekends_and_holidays():
+def test_office_hours_skip_nights_weekends_and_holidays() -> None:
     office = Office(zone="Europe/Berlin", holidays="DE")
     friday = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)  # 16:00 in Berlin
     assert add_working(office, friday, 120) == datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

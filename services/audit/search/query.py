@@ -117,14 +117,19 @@ def parse(text: str, filters: Mapping[str, str] | None = None) -> Query:
 
 def _pieces(text: str) -> Iterator[tuple[str, str, bool]]:
     """Name (or empty), value and whether it was quoted; spaces in phone numbers are closed up."""
-    for phone in words.phones_of(text):
-        if ":" not in phone and " " in phone.strip():
-            text = text.replace(phone, re.sub(r"\s", "", phone))
+    for phone in filter(_is_surely_phone, words.phones_of(text)):
+        text = text.replace(phone, re.sub(r"\s", "", phone))
     for match in _PIECE.finditer(text):
         quoted = match["quoted"]
         yield (match["name"] or "").lower(), quoted if quoted is not None else match["bare"], (
             quoted is not None
         )
+
+
+def _is_surely_phone(written: str) -> bool:
+    """Not just two numbers side by side: it begins like one, or has the groups of one."""
+    groups = re.findall(r"[0-9]+", written)
+    return written[0] in "+(0" or (len(groups) >= 3 and max(map(len, groups)) <= 4)
 
 
 def _free_terms(free: list[tuple[str, bool]]) -> Iterator[tuple[Term, list[str]]]:

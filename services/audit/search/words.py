@@ -120,17 +120,22 @@ def dates_of(text: str) -> list[str]:
 def stream(text: str) -> list[str]:
     """Everything a text is found by: its words in order, then its wholes.
 
-    Wholes are e-mail addresses, phone keys, dates, and codes written with hyphens or slashes,
-    compacted. A gap keeps a phrase from running from the words into them.
+    Wholes are dates, and codes written with hyphens or slashes, compacted. A gap keeps a phrase
+    from running from the words into them.
     """
     return [*words_of(text), "|", *_wholes(text), "|"]
 
 
+def contact_keys(text: str) -> list[str]:
+    """The keys of every e-mail address and phone number in a text."""
+    keys = [f"e={email}" for email in emails_of(text)]
+    if len(text) >= SHORTEST_PHONE:
+        keys += (key for phone in phones_of(text) for key in phone_keys(phone))
+    return keys
+
+
 def _wholes(text: str) -> Iterator[str]:
-    yield from emails_of(text)
     if any("0" <= char <= "9" for char in text):
-        for phone in phones_of(text):
-            yield from phone_keys(phone)
         yield from dates_of(text)
         yield from ("".join(_WORD.findall(code)) for code in _CODE.findall(fold(text)))
 

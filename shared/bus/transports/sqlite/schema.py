@@ -15,7 +15,8 @@ BUSY_SECONDS: Final = 30.0
 # The part of the schema that is made last.
 NEWEST: Final = "messages_expiring"
 
-_preparing = threading.Lock()
+# Held while a file is made; and before a fork, so that no child inherits a half-made one.
+preparing = threading.Lock()
 
 # A message is ready (no owner) or leased (an owner and the lease's end, in seconds of the
 # machine's monotonic clock, which all processes share and nobody sets back). The three indices
@@ -85,7 +86,7 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
 
 def prepare_file(path: Path) -> None:
     """Make the file, readable for its owner alone, and its tables."""
-    with _preparing:
+    with preparing:
         _create(path)
         db = open_file(path, durable=True)
         try:

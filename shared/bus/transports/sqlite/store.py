@@ -18,7 +18,7 @@ from amqp.exceptions import (
 )
 
 from shared.bus import wake
-from shared.bus.transports.sqlite.schema import open_file, prepare_file
+from shared.bus.transports.sqlite.schema import open_file, prepare_file, preparing
 from shared.bus.transports.sqlite.transaction import Transaction
 from shared.disk import refuse_network_disk
 
@@ -161,6 +161,7 @@ _frozen: list[Store] = []
 
 
 def _before_fork() -> None:
+    preparing.acquire()
     _frozen.extend(_stores)
     for store in _frozen:
         store.lock.acquire()
@@ -171,6 +172,7 @@ def _after_fork() -> None:
     for store in _frozen:
         store.lock.release()
     _frozen.clear()
+    preparing.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -1,0 +1,87 @@
+"""What the writer's handlers and acts need, handed in by `service.py` or by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Engine
+
+from services.writer.facts import Sources
+from services.writer.signing import Signer
+from shared.domain.classification import Candidate
+from shared.domain.record import Reading, RecordRef
+from shared.domain.schema import Scalar
+from shared.outbox import Outbox, UnitOfWork
+from shared.people_file import Account
+
+
+class ReadsRecords(Protocol):
+    """The read side of a connector, as the writer uses it."""
+
+    def read(self, ref: RecordRef) -> Reading:
+        """Raises `NotFound`, `Rejected` or `CRMUnavailable`."""
+
+    def search(self, text: str) -> Sequence[Candidate]:
+        """Records by e-mail, phone or number. Raises `CRMUnavailable`."""
+
+    def duplicates(self, fields: Mapping[str, Scalar]) -> Sequence[Candidate]:
+        """Records that a new one with these fields might repeat. Raises `CRMUnavailable`."""
+
+
+class WritesRecords(Protocol):
+    """The write side of a connector: no delete and no merge."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether ``version`` makes the CRM itself refuse a stale write."""
+
+    def update(
+        self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str, version: str | None
+    ) -> None:
+        """Raises `Rejected`, `StaleRecord`, `OutcomeUnknown`, or `CRMUnavailable` (not sent)."""
+
+    def create_draft(
+        self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
+    ) -> RecordRef:
+        """Where the draft lies. Raises as `update`."""
+
+    def find(self, change_id: str) -> RecordRef | None:
+        """The record that this change has touched. Raises `CRMUnavailable`."""
+
+    def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
+        """The live record that the draft became. Raises as `update`."""
+
+    def discard(self, draft: RecordRef, *, change_id: str) -> None:
+        """Raises as `update`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDeps:
+    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here."""
+
+    engine: Engine
+    outbox: Outbox
+    unit_of_work: UnitOfWork
+    clock: Callable[[], datetime]
+    people: Callable[[], Sequence[Account]]
+    readers: Mapping[str, ReadsRecords]
+    signer: Signer
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDeps:
+    """``settle_after`` is how long an unfinished write is left alone before it is read back."""
+
+    engine: Engine
+    outbox: Outbox
+    unit_of_work: UnitOfWork
+    clock: Callable[[], datetime]
+    sources: Sources
+    readers: Mapping[str, ReadsRecords]
+    writers: Mapping[str, WritesRecords]
+    policy_file: Path
+    settle_after: timedelta = timedelta(minutes=2)

@@ -1,0 +1,100 @@
+"""Collects what the gate's rules look at, inside the transaction that acts on the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, Row
+
+from services.writer import change_store, policy_store, store, switch
+from services.writer.rules import Facts, Standing
+from shared.domain.decision import Decision
+from shared.domain.proposal import Proposal
+from shared.domain.record import Reading
+from shared.people_file import Account
+from shared.proof import VerifierKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Docket:
+    """A proposal, the approvals of one card of it, and the facts of this moment."""
+
+    proposal: Proposal
+    decisions: tuple[Decision, ...]
+    facts: Facts
+
+
+def standings(accounts: Sequence[Account]) -> Mapping[str, Standing]:
+    """What each person may do now, by id."""
+    return {
+        account.id: Standing(
+            roles=frozenset(account.roles),
+            disabled=account.disabled,
+            aliases=frozenset(account.aliases),
+        )
+        for account in accounts
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where facts come from that no table holds; both are read anew each time."""
+
+    people: Callable[[], Sequence[Account]]
+    decision_keys: Mapping[str, Ed25519PublicKey]
+    log_keys: Callable[[], tuple[VerifierKey, ...]]
+
+
+def collect(
+    db: Connection,
+    sources: Sources,
+    *,
+    proposal_id: str,
+    card_digest: str,
+    now: datetime,
+    live: Reading | None = None,
+) -> Docket:
+    """The docket of one card. Raises `NotFound` for an unknown proposal."""
+    proposal = store.proposal_of(store.row_of(db, proposal_id))
+    given = store.decisions_for(db, proposal_id, card_digest)
+    approvals = tuple(decision for decision, _ in given if decision.verdict == "approved")
+    shown = given[0][1] if given else ""
+    rows = change_store.changes_of(db, proposal_id)
+    own = next((row for row in rows if row.card_digest == card_digest), None)
+    facts = Facts(
+        now=now,
+        policy=policy_store.in_force(db).for_writing,
+        shown_policy=shown,
+        keys=sources.decision_keys,
+        people=standings(sources.people()),
+        stops=switch.stops(db),
+        stopped=switch.is_stopped(db),
+        state=own.state if own is not None else None,
+        other_changes=tuple(row.id for row in rows if own is None or row.id != own.id),
+        written=_written(db, proposal, approvals, own, now),
+        receipt=change_store.receipt_of(own) if own is not None else None,
+        log_keys=sources.log_keys() if own is not None and own.receipt else (),
+        live=live,
+    )
+    return Docket(proposal=proposal, decisions=approvals, facts=facts)
+
+
+def _written(
+    db: Connection,
+    proposal: Proposal,
+    decisions: Sequence[Decision],
+    own: Row[Any] | None,
+    now: datetime,
+) -> Mapping[str, Any]:
+    object_ = f"{proposal.record.crm}/{proposal.record.type}"
+    if own is None:
+        return {}
+    return {
+        field.field: change_store.written(db, object_, field.field, now, but=own.id)
+        for field in proposal.fields
+    }
+
