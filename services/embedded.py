@@ -133,6 +133,8 @@ def prepare_databases(home: Installation) -> None:
     connection = connect(home.bus_url)
     declare(connection)
     connection.release()
+    # Nobody of a former tree lives: whatever it held comes back now, not when leases end.
+    release_owner(home.bus_file, "")
 
 
 def _worker(home: Installation, service: Service) -> Callable[[], None]:
@@ -145,7 +147,7 @@ def serve_web(home: Installation) -> None:
     granian does not buffer bodies, so it serves loopback only; on any other address waitress
     does, which buffers heads and bodies by itself.
     """
-    from services.pages import web_application
+    from services.wiring import web_application
 
     if home.run.is_loopback:
         _serve_granian(home, lambda: web_application(home))

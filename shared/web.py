@@ -175,7 +175,8 @@ def _frame_blueprint() -> Blueprint:
     @blueprint.get("/fragment/nav")
     @role(*ROLES)
     def nav() -> ResponseReturnValue:
-        return render_template("nav.html", here=request.args.get("here"))
+        here, path = request.args.get("here"), request.args.get("path", "")
+        return render_template("nav.html", here=here, path=path)
 
     return blueprint
 
@@ -242,6 +243,7 @@ def _furnish(
         visible=visible,
         changed_parts=changed_parts,
         may=_may,
+        role_options=lambda what_for: [(one, one.capitalize(), what_for[one]) for one in ROLES],
         flashes=take_flashes,
         nav_items=lambda: _visible_nav(person_or_none()),
         counts=lambda: _quietly(lambda: (counts or _no_counts)(current_person()), {}),

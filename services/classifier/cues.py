@@ -27,9 +27,9 @@ _BEFORE = re.compile(
     r"\bersetzt\b|\bancien\w*|\bau lieu de\b|\bremplace\b|\bantigu\w+|\ben (?:vez|lugar) de\b|"
     r"\boude?\b|\bin plaats van\b)"
     r"|(?P<new>\bnew\b|\bnow\b|\bchanged?\b[^.\n]{0,30}\bto\b|\bplease (?:only )?(?:use|note|update)\b|"
-    r"\bswitched to\b|\bfrom now on\b|\bupdated?\b|\bto\b(?= *:? *[\d+(]| *\S+@)|\bwith\b(?= *[\d+(])|"
+    r"\bswitched to\b|\bfrom now on\b|\bupdated?\b|\bto:?\s*$|\bwith:?\s*$|"
     r"\bneue[nrsm]?\b|\bneu\b|\bjetzt\b|\bnun\b|\bab sofort\b|\bkünftig\b|\bnur noch\b|\blautet\b|"
-    r"\bgeändert\b|\bauf\b(?= *[\d+(]| *\S+@)|\bnouve\w+|\bdésormais\b|\bmaintenant\b|\bnuev[oa]\b|"
+    r"\bgeändert\b|\bauf:?\s*$|\bnouve\w+|\bdésormais\b|\bmaintenant\b|\bnuev[oa]\b|"
     r"\bahora\b|\bnieuwe?\b|\bvoortaan\b)"
     r"|(?P<reach>\bcall (?:me|us)\b|\breach (?:me|us)\b|\bcontact (?:me|us)\b|\bring (?:me|us)\b|"
     r"\btext me\b|\bmy (?:number|phone|mobile|cell|e-?mail)\b|\bour (?:number|phone|e-?mail)\b|"
@@ -47,10 +47,13 @@ _OLD_AFTER = re.compile(
     r"abgeschaltet|alt)|nicht mehr|n'est plus|ne fonctionne plus|ya no|is niet meer|to\b|auf\b)",
     _I,
 )
-_NEW_AFTER = re.compile(
-    r"^[\s,)]*(?:is (?:my|our|the) (?:new|current)|(?:\()?new\b|instead\b|from now on|going forward|"
-    r"ist (?:meine|unsere|die) neue|ab sofort|\(?neu\)?\b|est (?:mon|ma|notre) nouve)",
+_IS_NEW_AFTER = re.compile(
+    r"^[\s,)]*(?:is (?:my|our|the) (?:new|current)|ist (?:meine|unsere|die) neue|"
+    r"est (?:mon|ma|notre) nouve)",
     _I,
+)
+_NEW_AFTER = re.compile(
+    r"^[\s,)]*(?:\(?new\b|instead\b|from now on|going forward|ab sofort|\(?neu\)?\b)", _I
 )
 _INSTEAD_AFTER = re.compile(r"^[^.\n]{0,40}\b(?:instead of|rather than|(?:an)?statt|au lieu)\b", _I)
 _FOREIGN = re.compile(
@@ -92,7 +95,7 @@ def role_of(text: str, start: int, end: int) -> Role:
         return Role.FOREIGN
     if _TEMPORARY.search(left) or _TEMPORARY.search(right[:60]):
         return Role.MENTIONED
-    if _NEW_AFTER.match(right):
+    if _IS_NEW_AFTER.match(right):
         return Role.STATED
     if _OLD_AFTER.match(right):
         return Role.OLD
@@ -100,6 +103,8 @@ def role_of(text: str, start: int, end: int) -> Role:
     last = cues[-1] if cues else None
     if last == "old":
         return Role.OLD
+    if _NEW_AFTER.match(right):
+        return Role.STATED
     if last == "new":
         return Role.REPLACED if _INSTEAD_AFTER.match(right) else Role.STATED
     if last == "reach":

@@ -37,7 +37,8 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+'-]{0,63}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,24}"
 )
 
-_CITY = r"[A-ZÄÖÜ][\wäöüß.'-]+(?:(?: |-)(?:am|an der|im|in der|bei|Main|upon|on|[A-ZÄÖÜ][\wäöüß.'-]+)){0,3}"
+_CITY_WORD = r"(?:St\. )?[A-ZÄÖÜ][\wäöüß'-]+"
+_CITY = rf"{_CITY_WORD}(?:[ -](?:am|an der|im|in der|bei|upon|on|{_CITY_WORD})){{0,3}}"
 _US_STREET = (
     r"(?:Street|St|Road|Rd|Lane|Ln|Avenue|Ave|Drive|Dr|Court|Ct|Way|Close|Place|Pl|Square|Sq|"
     r"Boulevard|Blvd|View|Terrace|Hill|Gardens|Crescent|Row|Walk|Mews|Quay|Highway|Parkway|Circle|"

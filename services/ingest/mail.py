@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
 from services.ingest.html_text import visible_text
+from services.ingest.reply import cut_reply
 from services.ingest.source import MEBIBYTE, Description, File
 from shared.domain.event import Sender
 
 MAX_PART = MEBIBYTE
-# The reply parser's expressions grow with the square of the text; people write less than this.
-MAX_CUT = 20_000
-LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pl", "da", "sv"]
 # RFC 3834, RFC 2919, RFC 3464 and habits: headers kept as facts, under these names.
 FACTS = {
     "message-id": "message_id",
@@ -34,10 +32,6 @@ FACTS = {
 LONGEST_FACT = 1000
 _BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
 _BOUNCER = re.compile(r"(?i)^(mailer-daemon|postmaster)@")
-_REPLY_MARK = re.compile(
-    r"(?im)^\s*(>|on .{5,200} wrote:|am .{5,200} schrieb|le .{5,200} a écrit|-{2,} ?original)"
-)
-_DASHES = re.compile(r"(?m)^--[ \t]*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +45,6 @@ class Mail:
     headers: tuple[tuple[str, str], ...]
     recipient: str
     files: tuple[File, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """A text in three: what was written now, the signature below it, the history."""
-
-    body: str
-    signature: str = ""
-    quoted: str = ""
 
 
 def describe_mail(mail: Mail) -> Description:
@@ -115,40 +100,6 @@ def _is_bounce(headers: Mapping[str, str], sender: Sender) -> bool:
     report = "multipart/report" in headers.get("content-type", "").lower()
     from_system = bool(_BOUNCER.match(sender.email or ""))
     return report or from_system or headers.get("return-path") == "<>"
-
-
-def cut_reply(text: str) -> Cut:
-    """Apart: the newest text, its signature, the quoted history. Nothing is thrown away."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    head, tail = text[:MAX_CUT], text[MAX_CUT:]
-    from mailparser_reply import EmailReplyParser
-
-    replies = EmailReplyParser(languages=list(LANGUAGES)).read(head).replies
-    newest, older = replies[0], replies[1:]
-    signature, body = (newest.signatures or "").strip(), newest.content.strip()
-    if signature and body.endswith(signature):
-        body = body[: -len(signature)].rstrip()
-    else:
-        signature = ""
-    quoted = "\n\n".join(reply.content for reply in older)
-    if not body:
-        return _cut_by_marks(text)
-    if tail:
-        quoted = f"{quoted}{tail}" if quoted else quoted
-        body = body if quoted else f"{body}{tail}"
-    return Cut(body=body, signature=signature, quoted=quoted.strip())
-
-
-def _cut_by_marks(text: str) -> Cut:
-    """For a mail that answers below its quotes: the parser sees only history in it."""
-    lines = text.split("\n")
-    own = "\n".join(line for line in lines if not line.startswith(">")).strip()
-    quoted = "\n".join(line for line in lines if line.startswith(">")).strip()
-    body, _, signature = own.partition("\n-- \n")
-    mark = _REPLY_MARK.match(body)
-    if mark and "\n" in body:
-        body = body.partition("\n")[2]
-    return Cut(body=body.strip(), signature=signature.strip(), quoted=quoted)
 
 
 def address_of(text: str) -> tuple[str | None, str | None]:

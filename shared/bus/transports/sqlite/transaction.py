@@ -160,7 +160,7 @@ class Transaction:
     def _return(self, stored: Stored) -> None:
         """Back to the queue, unless it came back too often."""
         limit = self._arguments_of(stored.queue).get("x-delivery-limit")
-        if limit is not None and stored.deliveries >= limit:
+        if limit is not None and stored.deliveries > limit:
             self._bury(stored, "delivery_limit")
         else:
             self._release(stored, stored.deliveries)

@@ -1,0 +1,268 @@
+"""What the entries about decisions, changes, people and the log itself say in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from services.audit.search.index import ValueChange
+from services.audit.telling_events import Body, Told, record_text, shown, value_changes
+
+_VERDICTS = {"accepted": "accepted", "edited": "edited", "dropped": "left out"}
+
+
+def _superseded(body: Body, _: str) -> Told:
+    return Told(
+        sentence=f"The proposal for {record_text(body['record'])} was replaced by a newer one.",
+        outcome="superseded",
+        details=(("Replaced by", body["by"]),),
+    )
+
+
+def _expired(body: Body, _: str) -> Told:
+    return Told(
+        sentence=(
+            f"The proposal for {record_text(body['record'])} expired without a decision. "
+            "Nothing was changed."
+        ),
+        outcome="expired",
+        tone="bad",
+    )
+
+
+def _opened(body: Body, who: str) -> Told:
+    now = tuple(
+        ValueChange(name=name, before=None, after=shown(value))
+        for name, value in sorted(body["now"].items())
+    )
+    return Told(
+        sentence=f"{who} opened the card and was shown the live values beside the proposal.",
+        changes=now,
+        outcome="opened",
+        details=(("Card (SHA-256)", body["card_digest"]),),
+    )
+
+
+def _decided(body: Body, _: str) -> Told:
+    verdicts = [field["verdict"] for field in body["fields"]]
+    who, rejected = body["approver"], body["verdict"] == "rejected"
+    if rejected:
+        reason = (body.get("reason") or "no reason").replace("_", " ")
+        sentence = f"{who} rejected the proposal: {reason}."
+    else:
+        parts = [
+            f"{verdicts.count(verdict)} {word}"
+            for verdict, word in _VERDICTS.items()
+            if verdict in verdicts
+        ]
+        sentence = f"{who} approved the proposal after {_seconds(body)}: {', '.join(parts)}."
+    edited = "edited" in verdicts and not rejected
+    return Told(
+        sentence=sentence,
+        excerpt=body.get("comment") or "",
+        changes=value_changes(body["fields"], before="now", after="value"),
+        outcome="rejected" if rejected else "edited" if edited else "approved",
+        tone="plain" if rejected else "good",
+        details=(
+            ("Signed by key", body["key_id"]),
+            ("Signed in with", f"{body['auth_level']}, at {body['auth_time']}"),
+            ("Card (SHA-256)", body["card_digest"]),
+        ),
+    )
+
+
+def _seconds(body: Body) -> str:
+    seconds = body.get("seconds", 0)
+    return f"{seconds} second{'' if seconds == 1 else 's'} on the card"
+
+
+def _intended(body: Body, _: str) -> Told:
+    return Told(
+        sentence=f"A permitted change to {record_text(body['record'])} is about to be written.",
+        changes=value_changes(body["fields"], name="name"),
+        outcome="intended",
+        tone="wait",
+        details=(("Policy", body["policy"]), ("Proposed by", body["proposer"])),
+    )
+
+
+def _receipt(body: Body, _: str) -> Told:
+    seq = body["entry"]["seq"]
+    return Told(sentence=f"The log confirmed the intent: entry {seq} is sealed.", outcome="receipt")
+
+
+def _applied(body: Body, _: str) -> Told:
+    same = body["matches"]
+    end = "the read-back matches" if same else "the CRM altered a value: see the read-back"
+    return Told(
+        sentence=f"{record_text(body['record'])} was written and read back: {end}.",
+        changes=value_changes(body["fields"], name="name", after="read_back"),
+        outcome="applied",
+        tone="good" if same else "bad",
+        details=(
+            ("Sent", body["sent_at"]),
+            ("Read back", body["read_at"]),
+            ("Attempts", str(body["attempts"])),
+        ),
+        is_error=not same,
+    )
+
+
+def _change_failed(body: Body, _: str) -> Told:
+    return Told(
+        sentence=f"The change to {record_text(body['record'])} was not written: {body['rule']}.",
+        excerpt=f"{body['detail']}\n{body['advice']}",
+        outcome="failed",
+        tone="bad",
+        details=(("What to do", body["advice"]),),
+        is_error=True,
+    )
+
+
+def _stale(body: Body, _: str) -> Told:
+    by = f" by {body['changed_by']}" if body.get("changed_by") else ""
+    return Told(
+        sentence=(
+            f"{record_text(body['record'])} was changed{by} in the meantime, "
+            "so nothing was written."
+        ),
+        changes=value_changes(body["fields"], name="name", after="now"),
+        outcome="stale",
+        tone="bad",
+        is_error=True,
+    )
+
+
+def _unknown(body: Body, _: str) -> Told:
+    return Told(
+        sentence=f"It is not known yet whether {record_text(body['record'])} was written.",
+        excerpt=body["detail"],
+        outcome="unknown",
+        tone="wait",
+        is_error=True,
+    )
+
+
+def _verified(body: Body, who: str) -> Told:
+    return Told(
+        sentence=f"{who} looked at the written change: {body['verdict']}.",
+        excerpt=body.get("note") or "",
+        outcome="verified",
+        tone="good",
+    )
+
+
+def _assist(body: Body, who: str) -> Told:
+    kinds = {"again": "another try", "next_steps": "next steps"}
+    return Told(
+        sentence=f"{who} asked for {kinds.get(body['kind'], 'a ' + body['kind'])}.",
+        excerpt=body.get("note") or "",
+        outcome="asked",
+    )
+
+
+def _repair(body: Body, who: str) -> Told:
+    return Told(
+        sentence=f"{who} asked for a repair: {body['kind']}.",
+        excerpt=body["reason"],
+        outcome="repair",
+    )
+
+
+def _policy(body: Body, who: str) -> Told:
+    widened = ", ".join(body["widened"])
+    more = f" It allows more: {widened}." if widened else ""
+    return Told(sentence=f"{who} put policy {body['policy'][:12]} in force.{more}")
+
+
+def _person(body: Body, who: str) -> Told:
+    roles = ", ".join(body["roles"]) or "no roles"
+    return Told(sentence=f"{who}: {body['person']} {body['action']} ({roles}).")
+
+
+def _session(body: Body, _: str) -> Told:
+    return Told(sentence=f"{body['person']} signed in by {body['how']}.")
+
+
+def _search(body: Body, who: str) -> Told:
+    filters = ", ".join(body["filters"]) or "words alone"
+    return Told(sentence=f"{who} searched the log ({filters}): {body['hits']} found.")
+
+
+def _unmasked(body: Body, who: str) -> Told:
+    return Told(sentence=f"{who} unmasked {body['what']}.", excerpt=body["reason"])
+
+
+def _erased(body: Body, who: str) -> Told:
+    number = body["chains"]
+    return Told(
+        sentence=f"{who} erased a person: {number} chain{'' if number == 1 else 's'}.",
+        excerpt=body["reason"],
+        outcome="erased",
+    )
+
+
+def _checkpoint(body: Body, _: str) -> Told:
+    return Told(sentence=f"The log was sealed at {body['size']} entries.")
+
+
+def _stop(body: Body, who: str) -> Told:
+    return Told(sentence=f"{who} stopped all writing.", excerpt=body["reason"], tone="bad")
+
+
+def _resume(body: Body, who: str) -> Told:
+    return Told(sentence=f"{who} let writing go on.", excerpt=body["reason"], tone="good")
+
+
+def _promoted(body: Body, who: str) -> Told:
+    return Told(
+        sentence=f"{who} promoted a draft to {record_text(body['record'])}.",
+        outcome="promoted",
+        tone="good",
+    )
+
+
+def _discarded(body: Body, who: str) -> Told:
+    return Told(
+        sentence=f"{who} discarded the draft {record_text(body['draft'])}.",
+        excerpt=body["reason"],
+        outcome="discarded",
+    )
+
+
+def _grant(body: Body, who: str) -> Told:
+    field = f"{body['crm']}/{body['object']}.{body['field']}"
+    return Told(sentence=f"{who} let {field} be written first and verified afterwards.")
+
+
+def _revoked(body: Body, who: str) -> Told:
+    return Told(sentence=f"{who} took a grant back.", excerpt=body["reason"])
+
+
+TELLERS: Mapping[str, Callable[[Body, str], Told]] = {
+    "proposal.superseded": _superseded,
+    "proposal.expired": _expired,
+    "card.opened": _opened,
+    "decision.made": _decided,
+    "change.intended": _intended,
+    "receipt.issued": _receipt,
+    "change.applied": _applied,
+    "change.failed": _change_failed,
+    "change.stale": _stale,
+    "change.unknown": _unknown,
+    "change.verified": _verified,
+    "assist.requested": _assist,
+    "repair.requested": _repair,
+    "policy.changed": _policy,
+    "person.changed": _person,
+    "session.opened": _session,
+    "search.made": _search,
+    "record.unmasked": _unmasked,
+    "person.erased": _erased,
+    "checkpoint.signed": _checkpoint,
+    "writing.stopped": _stop,
+    "writing.resumed": _resume,
+    "draft.promoted": _promoted,
+    "draft.discarded": _discarded,
+    "grant.made": _grant,
+    "grant.revoked": _revoked,
+}

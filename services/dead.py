@@ -1,0 +1,136 @@
+"""`countersign dead` and `countersign replay`: what could not be handled, and sending it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from services.installation import Installation
+from shared.bus.connection import connect, translated
+from shared.bus.consumer import delivery_of
+from shared.bus.delivery import Delivery
+from shared.bus.publisher import Publisher
+from shared.bus.topology import parked, parked_queue, work_queues
+from shared.errors import NotFound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """One dead letter: the queue it was meant for and why it rests."""
+
+    queue: str
+    delivery: Delivery
+    reason: str
+
+    @property
+    def topic(self) -> str:
+        try:
+            return str(json.loads(self.delivery.text).get("topic", "?"))
+        except (ValueError, AttributeError):
+            return "?"
+
+
+def letters(home: Installation, queue: str | None = None) -> Iterator[Letter]:
+    """Every dead letter, held while the caller looks at it and put back unless acknowledged."""
+    names = [queue] if queue else list(work_queues())
+    connection = connect(home.bus_url)
+    try:
+        with translated():
+            channel = connection.channel()
+            for name in names:
+                yield from _letters_of(channel, name)
+    finally:
+        connection.release()
+
+
+def _letters_of(channel: Any, name: str) -> Iterator[Letter]:
+    bound = parked_queue(name).bind(channel)
+    while (message := bound.get(no_ack=False)) is not None:
+        reason = str(message.headers.get("error") or _limit_reason(message.headers))
+        yield Letter(queue=name, delivery=delivery_of(message, name), reason=reason)
+
+
+def _limit_reason(headers: dict[str, Any]) -> str:
+    deaths = headers.get("x-death") or [{}]
+    return f"the process died while handling it ({deaths[0].get('reason', 'unknown')})"
+
+
+@click.group()
+def dead() -> None:
+    """Messages that could not be handled."""
+
+
+@dead.command("list")
+@click.option("--queue", type=click.Choice(work_queues()), help="Only this queue.")
+@click.pass_obj
+def list_(home: Installation, queue: str | None) -> None:
+    """Each dead letter with its reason."""
+    count = 0
+    for letter in letters(home, queue):
+        click.echo(
+            f"{letter.delivery.message_id}  {letter.queue:10}  {letter.topic:18}  {letter.reason}"
+        )
+        count += 1
+    click.echo(f"{count} dead letters" if count else "No dead letters.")
+
+
+@dead.command()
+@click.argument("message_id")
+@click.pass_obj
+def show(home: Installation, message_id: str) -> None:
+    """One dead letter in full."""
+    for letter in letters(home):
+        if letter.delivery.message_id == message_id:
+            click.echo(f"queue:  {parked(letter.queue)}\nreason: {letter.reason}\n")
+            click.echo(letter.delivery.text)
+            return
+    raise NotFound(f"no dead letter {message_id}: `countersign dead list` shows all")
+
+
+@click.command()
+@click.argument("message_id", required=False)
+@click.option("--queue", type=click.Choice(work_queues()), help="All of this queue.")
+@click.option("--topic", help="All of this topic.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
+@click.pass_obj
+def replay(
+    home: Installation,
+    message_id: str | None,
+    queue: str | None,
+    topic: str | None,
+    *,
+    everything: bool,
+    dry_run: bool,
+) -> None:
+    """Send dead letters on their way again: one, or all that match a filter.
+
+    The id is kept, so whatever had its effect already has it once only.
+    """
+    if not (message_id or queue or topic or everything):
+        raise click.UsageError("say which: a message id, --queue, --topic or --all")
+    publisher = Publisher(home.bus_url)
+    count = 0
+    for letter in letters(home, queue):
+        wanted = message_id in {None, letter.delivery.message_id}
+        if not wanted or topic not in {None, letter.topic}:
+            continue
+        count += 1
+        click.echo(
+            f"{'would send' if dry_run else 'sent'}  {letter.delivery.message_id}  {letter.topic}"
+        )
+        if not dry_run:
+            _send_again(publisher, letter)
+    publisher.close()
+    click.echo(f"{count} messages" if count else "Nothing matches.")
+
+
+def _send_again(publisher: Publisher, letter: Letter) -> None:
+    """Publish, confirm, then acknowledge: a crash between doubles it, which the inbox absorbs."""
+    delivery = letter.delivery
+    publisher.requeue(letter.queue, delivery.message_id, delivery.text)
+    publisher.acknowledge([delivery.message])

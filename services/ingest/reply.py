@@ -1,0 +1,131 @@
+"""Cutting a mail apart: what was written now, the signature below it, the quoted history.
+
+Line by line, so that the time grows with the length: the expressions of the usual library need
+more than a minute for a mail of empty lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+LONGEST_MARK = 300
+SIGNATURE_LINES = 12
+SIGNATURE_WIDTH = 90
+
+_WROTE = re.compile(
+    r"(?i)(?:on|am|le|el|il|op|em|den|på|w dniu|dnia)\b.{4,280}"
+    r"(?:wrote|schrieb\b.{0,80}|a écrit|escribió|ha scritto|schreef\b.{0,80}|escreveu|"
+    r"skrev\b.{0,80}|napisał(?:\(a\))?)\s?:"
+)
+_DIVIDER = re.compile(
+    r"(?i)[-_]{2,}\s*(?:original message|original appointment|forwarded message|"
+    r"ursprüngliche nachricht|originalnachricht|weitergeleitete nachricht|message d'origine|"
+    r"message transféré|mensaje original|mensaje reenviado|messaggio originale|"
+    r"oorspronkelijk bericht|mensagem original|oprindelig meddelelse|ursprungligt meddelande)"
+    r"\s*[-_]*|begin forwarded message:"
+)
+_FROM = re.compile(r"(?i)\*?(?:from|von|de|da|van|från|fra|od)\*?\s?:\*?\s?\S")
+_SENT = re.compile(
+    r"(?i)\*?(?:sent|date|gesendet|datum|envoyé|enviado|inviato|verzonden|skickat|sendt|wysłano)"
+    r"\*?\s?:"
+)
+_DASHES = re.compile(r"--\s*|—\s*|_{3,5}")
+_DEVICE = re.compile(
+    r"(?i)(?:sent from my \S|sent from \S+ (?:mail|for)|get outlook for|von meinem \S.{0,40} gesendet|"
+    r"envoyé de mon|enviado desde mi|inviato da(?:l mio)? )"
+)
+_CLOSING = re.compile(
+    r"(?i)(?:(?:with )?(?:best|kind|kindest|warm|warmest|many)? ?(?:regards|wishes)|best|cheers|"
+    r"sincerely(?: yours)?|yours (?:sincerely|faithfully|truly)|(?:many )?thanks(?: and regards| "
+    r"again)?|thank you|mit (?:freundlichen|besten|lieben) grüßen|(?:viele|liebe|beste|schöne) "
+    r"grüße|mfg|(?:bien )?cordialement|salutations|(?:un )?saludos?(?: cordiales)?|atentamente|"
+    r"cordiali saluti|distinti saluti|met vriendelijke groet(?:en)?|groeten|atenciosamente|"
+    r"med v[eä]nlig(?:a)? h[ie](?:lsn)?(?:lsen|lsning)(?:ar)?|(?:mange )?hilsner?)\s?[,.!]?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A mail's text in three; nothing is thrown away."""
+
+    body: str
+    signature: str = ""
+    quoted: str = ""
+
+
+def cut_reply(text: str) -> Cut:
+    """The three parts of a mail's plain text. Answers between quoted lines belong to the body."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    own: list[str] = []
+    quoted: list[str] = []
+    place = 0
+    while place < len(lines):
+        length = _mark(lines, place)
+        if length and not _quote_follows(lines, place + length):
+            quoted += lines[place:]
+            break
+        if length or lines[place].startswith(">"):
+            quoted += lines[place : place + max(length, 1)]
+            place += max(length, 1)
+        else:
+            own.append(lines[place])
+            place += 1
+    body, signature = _without_signature(own)
+    return Cut(body=body, signature=signature, quoted="\n".join(quoted).strip())
+
+
+def _mark(lines: Sequence[str], place: int) -> int:
+    """How many lines introduce quoted history here; 0 where none does."""
+    line = lines[place].strip()
+    if not line or len(line) > LONGEST_MARK:
+        return 0
+    if _WROTE.fullmatch(line) or _DIVIDER.fullmatch(line):
+        return 1
+    following = [text.strip()[:LONGEST_MARK] for text in lines[place + 1 : place + 5]]
+    if following and _WROTE.fullmatch(f"{line} {following[0]}"):
+        return 2
+    if _FROM.match(line) and any(_SENT.match(text) for text in following):
+        return 1
+    return 0
+
+
+def _quote_follows(lines: Sequence[str], place: int) -> bool:
+    """Whether the next text is marked with ``>``; then only marked lines are history."""
+    following = next((text for text in lines[place : place + 3] if text.strip()), "")
+    return following.startswith(">")
+
+
+def _without_signature(lines: Sequence[str]) -> tuple[str, str]:
+    end = _signature_start(lines)
+    return "\n".join(lines[:end]).strip(), "\n".join(lines[end:]).strip()
+
+
+def _signature_start(lines: Sequence[str]) -> int:
+    """The line a signature begins at: a mark, or a closing with only short lines below."""
+    seen_text = False
+    for place, line in enumerate(lines):
+        text = line.strip()
+        if not text:
+            continue
+        if seen_text and _begins_signature(text) and _is_short(lines, place + 1, text):
+            return place
+        seen_text = True
+    return len(lines)
+
+
+def _begins_signature(text: str) -> bool:
+    if len(text) > SIGNATURE_WIDTH:
+        return False
+    return bool(_DASHES.fullmatch(text) or _DEVICE.match(text) or _CLOSING.fullmatch(text))
+
+
+def _is_short(lines: Sequence[str], start: int, mark: str) -> bool:
+    """The standard mark ``-- `` needs nothing else; a closing phrase could be a sentence."""
+    if mark == "--":
+        return True
+    below = (text for place in range(start, len(lines)) if (text := lines[place].strip()))
+    texts = list(islice(below, SIGNATURE_LINES + 1))
+    return len(texts) <= SIGNATURE_LINES and all(len(text) <= SIGNATURE_WIDTH for text in texts)

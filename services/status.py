@@ -1,0 +1,122 @@
+"""The status page: how everything stands, on one screen, from each service's own counts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, render_template
+from sqlalchemy import Engine, func, select
+
+from services.audit.balance import balance
+from services.audit.checkpoints import last_checkpoint
+from services.installation import Installation
+from services.writer import queries
+from shared.access import current_person, role
+from shared.bus.topology import work_queues
+from shared.bus.transports.sqlite.depths import depths
+from shared.db import reading
+from shared.domain.schema import parse_instant
+from shared.web import Measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusDeps:
+    """``parts`` are the web dependencies by service name."""
+
+    home: Installation
+    parts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLine:
+    """``oldest`` is the age of the oldest waiting message in seconds."""
+
+    name: str
+    waiting: int
+    oldest: float
+    parked: int
+
+
+def status(deps: StatusDeps) -> Blueprint:
+    blueprint = Blueprint("status", __name__, template_folder="templates", static_folder=None)
+
+    @blueprint.get("/status")
+    @role("approver", "support", "admin", "auditor")
+    def page() -> str:
+        audit = deps.parts["audit"]
+        with reading(audit.engine) as connection:
+            checkpoint = last_checkpoint(connection)
+        return render_template(
+            "status.html",
+            stop=queries.stop_state(deps.parts["writer"]),
+            counts=queries.counts(deps.parts["writer"], current_person()),
+            queues=queue_lines(deps.home),
+            balance=balance(audit),
+            checkpoint=checkpoint,
+            disk=shutil.disk_usage(deps.home.root),
+            home=deps.home,
+        )
+
+    return blueprint
+
+
+def queue_lines(home: Installation) -> list[QueueLine]:
+    """One line for each work queue, from the broker's own file."""
+    found = depths(home.bus_file)
+    return [
+        QueueLine(
+            name=name,
+            waiting=found.get(name, (0, 0.0))[0],
+            oldest=found.get(name, (0, 0.0))[1],
+            parked=found.get(f"{name}.parked", (0, 0.0))[0],
+        )
+        for name in work_queues()
+    ]
+
+
+def measures(deps: StatusDeps) -> Iterable[Measure]:
+    """What `/metrics` shows; every value is read at scrape time."""
+    for line in queue_lines(deps.home):
+        labels = {"queue": line.name}
+        yield Measure("countersign_queue_messages", "Messages waiting", line.waiting, labels)
+        yield Measure(
+            "countersign_queue_age_seconds", "Age of the oldest message", line.oldest, labels
+        )
+        yield Measure("countersign_dead_letters", "Messages parked", line.parked, labels)
+    counted = balance(deps.parts["audit"])
+    for name in (
+        "accepted",
+        "proposed",
+        "nothing_to_do",
+        "a_person_must_look",
+        "rejected",
+        "failed",
+        "waiting",
+        "difference",
+    ):
+        labels = {"state": name}
+        yield Measure(
+            "countersign_events", "Accepted events by state", getattr(counted, name), labels
+        )
+    usage = shutil.disk_usage(deps.home.root)
+    yield Measure("countersign_disk_free_bytes", "Free bytes of DATA_DIR", usage.free, {})
+    yield Measure("countersign_oldest_card_seconds", "Age of the oldest card", _oldest(deps), {})
+
+
+def _oldest(deps: StatusDeps) -> float:
+    writer = deps.parts["writer"]
+    return oldest_card(writer.engine, writer.clock())
+
+
+def oldest_card(engine: Engine, now: datetime) -> float:
+    """Seconds since the oldest card came that still waits for a person; 0 without one."""
+    from services.writer.tables import proposals
+
+    query = select(func.min(proposals.c.created_at)).where(proposals.c.state == "pending")
+    with reading(engine) as connection:
+        oldest = connection.scalar(query)
+    return (now - parse_instant(oldest)).total_seconds() if oldest else 0.0

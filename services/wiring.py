@@ -1,0 +1,167 @@
+"""Where the four services meet in one process tree: the web application and the commands.
+
+Beside this module only `services/embedded.py`, `services/status.py` and the command line know all
+four; the services know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from services.installation import Installation
+from shared.domain import ids
+from shared.domain.schema import now
+from shared.domain.topics import Topic
+from shared.people import People
+from shared.settings import load_settings
+
+DEMO = "demo"
+
+
+def people_of(home: Installation) -> People:
+    """The people; a change of them goes into the log."""
+    return People(home.people, clock=now, on_change=lambda *args: _person_changed(home, *args))
+
+
+def first_admin(home: Installation) -> None:
+    """A first start has one person who may do everything; `countersign people` adds more."""
+    people_of(home).add("Admin", roles=("admin", "approver", "support"), id="admin")
+
+
+def first_endpoints(home: Installation) -> None:
+    """One endpoint ``demo`` for each source, with a secret of its own, for the demonstration."""
+    from services.ingest.endpoints import Endpoints
+    from services.ingest.sources import SOURCES
+
+    endpoints = Endpoints(home.endpoints)
+    for name in SOURCES:
+        if name != "demo-crm":
+            endpoints.add(name, DEMO)
+    secret = base64.b64encode(home.token("crm-webhook").encode()).decode()
+    endpoints.add("demo-crm", "default", secrets=(f"whsec_{secret}",))
+
+
+def demo_secrets(home: Installation) -> Mapping[str, str]:
+    """The first secret of the endpoint ``demo`` of each source."""
+    from services.ingest.endpoints import Endpoints
+
+    return {
+        endpoint.source: endpoint.secrets[0]
+        for endpoint in Endpoints(home.endpoints).all()
+        if endpoint.name == DEMO and endpoint.secrets
+    }
+
+
+def web_application(home: Installation) -> Any:
+    """Hooks, pages and API of all services as one WSGI application."""
+    from services.audit.service import SERVICE as AUDIT
+    from services.ingest.service import SERVICE as INGEST
+    from services.status import StatusDeps, measures, status
+    from services.writer import queries
+    from services.writer.service import SERVICE as WRITER
+    from shared.db import open_database
+    from shared.service import Web
+    from shared.sessions import Sessions
+    from shared.web import Banner, build_app
+
+    parts = []
+    for service in (INGEST, WRITER, AUDIT):
+        web = service.web
+        assert web is not None
+        deps = web.wire(load_settings(web.settings, home.environment(service.name, "web")))
+        parts.append((service.name, web, deps))
+    status_deps = StatusDeps(home=home, parts={name: deps for name, _, deps in parts})
+    writer = status_deps.parts["writer"]
+    frame = Web(settings=object, wire=lambda _: status_deps, blueprints=(status,))
+
+    def counts(person: Any) -> Mapping[str, int]:
+        found = queries.counts(writer, person)
+        return {"queue": found.needs_you, "look": found.worklist}
+
+    def banner() -> Banner | None:
+        stop = queries.stop_state(writer)
+        if stop.problem:
+            return Banner(text=f"Nothing is written: {stop.problem}", href="/status")
+        if stop.stopped:
+            return Banner(
+                text=f"Writing is stopped by {stop.person}: {stop.reason}", href="/status"
+            )
+        return None
+
+    return build_app(
+        [*parts, ("status", frame, status_deps)],
+        people_of(home),
+        public_url=home.public_url,
+        sessions=Sessions(open_database(home.database("sessions")), now),
+        counts=counts,
+        banner=banner,
+        readiness={"writing": lambda: queries.stop_state(writer).problem},
+        measures=(lambda: measures(status_deps),),
+        metrics_token=home.token("metrics"),
+        on_session=lambda person, how: _session_opened(writer, person, how),
+    )
+
+
+def _session_opened(writer: Any, person: str, how: str) -> None:
+    with writer.unit_of_work.begin() as unit:
+        unit.publish(
+            Topic.SESSION_OPENED,
+            {"person": person, "how": how},
+            subject=f"person/{person}",
+            actor=f"person:{person}",
+            key=ids.fresh(),
+        )
+
+
+def _person_changed(home: Installation, person: str, action: str, roles: Any) -> None:
+    writer = _writer_web(home)
+    with writer.unit_of_work.begin() as unit:
+        unit.publish(
+            Topic.PERSON_CHANGED,
+            {"person": person, "action": action, "roles": sorted(roles)},
+            subject=f"person/{person}",
+            key=ids.fresh(),
+        )
+
+
+def _writer_web(home: Installation) -> Any:
+    from services.writer.service import SERVICE as WRITER
+
+    web = WRITER.web
+    assert web is not None
+    return web.wire(load_settings(web.settings, home.environment("writer", "web")))
+
+
+def set_writing(home: Installation, *, stopped: bool, reason: str) -> None:
+    """The stop switch from the command line, in the name of whoever holds the files."""
+    from services.writer import switch
+
+    deps = _writer_web(home)
+    act = switch.stop if stopped else switch.resume
+    with deps.unit_of_work.begin() as unit:
+        act(unit, person="command-line", reason=reason)
+
+
+def commands() -> dict[str, click.Command]:
+    """The commands of the services, by name."""
+    from services.audit.commands import erase, export, reindex, verify
+    from services.dead import dead, replay
+    from services.ingest.commands import source
+    from services.writer.policy_cli import policy
+    from shared.people_cli import people
+
+    return {
+        "dead": dead,
+        "erase": erase,
+        "export": export,
+        "people": people,
+        "policy": policy,
+        "reindex": reindex,
+        "replay": replay,
+        "source": source,
+        "verify": verify,
+    }

@@ -1,0 +1,336 @@
+"""Writing to the CRM: the eleven steps, in one critical section per record, and the completer.
+
+1 digest · 2 signature · 3 expiry · 4 single use · 5 entitlement · 6 policy · 7 receipt are rules of
+the gate, checked in the transaction that marks the change as sent; 8 read and compare · 9 write ·
+10 read back · 11 tell the log. Where a CRM has no conditional write, a gap of one round trip stays
+between 8 and 9; it is found by the read-back and the CRM's own history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import Row
+
+from services.writer import change_store, facts, outcomes, rules, store
+from services.writer.change_store import Lock
+from services.writer.crm import OutcomeUnknown, StaleRecord
+from services.writer.deps import WorkerDeps
+from services.writer.gate import change_of, permit
+from services.writer.outcomes import Attempt
+from shared.bus.envelope import Envelope
+from shared.db import reading, writing
+from shared.domain.change import Change
+from shared.domain.proposal import ProposalKind
+from shared.domain.receipt import Receipt
+from shared.domain.record import Reading, RecordRef
+from shared.domain.schema import parse_instant, rfc3339
+from shared.errors import CRMUnavailable, NotApproved, Rejected
+from shared.faultpoints import reached
+from shared.outbox import Unit
+from shared.proof import open_checkpoint
+from shared.service import Effect, do_nothing
+
+log = structlog.get_logger()
+# Longer than a read, a write and a read-back with their time-outs together.
+LOCK = timedelta(seconds=45)
+# A write is begun only while this much of the lock is left.
+MARGIN = timedelta(seconds=15)
+RETRIES = 3
+
+
+def apply(envelope: Envelope, deps: WorkerDeps) -> Effect:
+    """``receipt.issued``: keep the receipt, then write. Raises `NotFound` for a foreign change."""
+    receipt: Receipt = envelope.noun()
+    root = open_checkpoint(receipt.checkpoint, deps.sources.log_keys()).root.hex()
+    reached("apply.receipt_opened")
+    with writing(deps.engine) as db:
+        change_store.row_of(db, receipt.change_id)
+        change_store.keep_receipt(db, receipt, root)
+    reached("apply.receipt_kept")
+    return carry_out(receipt.change_id, deps)
+
+
+def carry_out(change_id: str, deps: WorkerDeps) -> Effect:
+    """Write an intended change. Whatever cannot be done now is left to the loops."""
+    return _locked(change_id, deps, "intended", _send_and_write)
+
+
+def settle(change_id: str, deps: WorkerDeps) -> Effect:
+    """Find out what became of a change that was sent long ago, by reading back."""
+    return _locked(change_id, deps, ("sent", "unknown"), _read_back_late)
+
+
+Work = Callable[[Row[Any], Lock, WorkerDeps], Effect]
+
+
+def _locked(change_id: str, deps: WorkerDeps, states: str | tuple[str, ...], work: Work) -> Effect:
+    """Do the work as the record's only writer; the lock goes when its effect is committed."""
+    now = deps.clock()
+    with writing(deps.engine) as db:
+        row = change_store.row_of(db, change_id)
+        if row.state not in ((states,) if isinstance(states, str) else states):
+            return do_nothing
+        lock = change_store.take_lock(db, row.record, now, LOCK)
+    if lock is None:
+        return do_nothing
+    reached("apply.locked")
+    try:
+        effect = work(row, lock, deps)
+    except Exception:
+        with writing(deps.engine) as db:
+            change_store.free_lock(db, lock, now)
+        raise
+    return partial(_commit_and_free, effect=effect, lock=lock)
+
+
+def _commit_and_free(unit: Unit, *, effect: Effect, lock: Lock) -> None:
+    effect(unit)
+    change_store.free_lock(unit.db, lock, unit.now)
+    reached("apply.before_result_commit")
+
+
+def _send_and_write(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Effect:
+    attempt = _mark_sent(row, lock, deps)
+    if attempt is None:
+        return do_nothing
+    reached("apply.sent")
+    try:
+        return _write(attempt, row.card_digest, lock, deps)
+    except CRMUnavailable as error:
+        log.warning("the CRM was not reached", change=row.id, error=str(error))
+        return partial(outcomes.not_applied, attempt=attempt, why="the CRM cannot be reached")
+
+
+def _mark_sent(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Attempt | None:
+    """Steps 1 to 7. ``None``: the change waits, or has failed."""
+    with deps.unit_of_work.begin() as unit:
+        row = change_store.row_of(unit.db, row.id)
+        if row.state != "intended" or not change_store.holds(unit.db, lock, unit.now):
+            return None
+        docket = _docket(unit.db, row, unit.now, deps)
+        try:
+            change = permit(rules.SEND, docket.proposal, docket.decisions, docket.facts)
+            _require_same(change, row)
+        except NotApproved as refusal:
+            _refuse(unit, row, refusal)
+            return None
+        reached("apply.permitted")
+        number = row.attempts + 1
+        is_mine = change_store.move(
+            unit.db, row.id, "intended", "sent", unit.now, attempts=number, sent_at=rfc3339(unit.now)
+        )
+        change_store.note_sent(unit.db, row.id, unit.now)
+    attempt = Attempt(change=change, state="sent", sent_at=unit.now, number=number)
+    return attempt if is_mine else None
+
+
+def _docket(
+    db: Any, row: Row[Any], now: datetime, deps: WorkerDeps, live: Reading | None = None
+) -> facts.Docket:
+    return facts.collect(
+        db,
+        deps.sources,
+        proposal_id=row.proposal_id,
+        card_digest=row.card_digest,
+        now=now,
+        live=live,
+    )
+
+
+def _require_same(change: Change, row: Row[Any]) -> None:
+    """What would be sent is, byte for byte, what was logged as intended."""
+    if change.digest() != row.digest or change.id != row.id:
+        raise NotApproved("the stored intent is another one", rule="same-text")
+
+
+def _refuse(unit: Unit, row: Row[Any], refusal: NotApproved) -> None:
+    if refusal.rule in rules.HOLDING:
+        change_store.hold(unit.db, row.id, str(refusal), unit.now)
+        return
+    values = {"rule": refusal.rule, "detail": str(refusal)}
+    if change_store.move(unit.db, row.id, "intended", "failed", unit.now, **values):
+        proposal = store.proposal_of(store.row_of(unit.db, row.proposal_id))
+        outcomes.tell_failed(
+            unit, row.id, row.proposal_id, proposal.record, refusal.rule, str(refusal)
+        )
+
+
+def _write(attempt: Attempt, card_digest: str, lock: Lock, deps: WorkerDeps) -> Effect:
+    """Steps 8 to 11."""
+    if attempt.change.kind is ProposalKind.DRAFT:
+        return _create(attempt, deps)
+    for _ in range(RETRIES):
+        live = _read(attempt, attempt.change.record, deps)
+        if not isinstance(live, Reading):
+            return live
+        reached("apply.read")
+        refusal = _why_not(attempt, card_digest, live, lock, deps)
+        if refusal is not None:
+            return _refused_at_last(attempt, refusal, live, deps)
+        reached("apply.before_write")
+        try:
+            return _update(attempt, live, deps)
+        except StaleRecord:
+            continue  # The record moved between read and write; perhaps in another field.
+    return partial(outcomes.not_applied, attempt=attempt, why="the record keeps changing")
+
+
+def _read(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Reading | Effect:
+    try:
+        return deps.readers[record.crm].read(record)
+    except Rejected as error:
+        return partial(outcomes.failed, attempt=attempt, rule="record-gone", detail=str(error))
+
+
+def _why_not(
+    attempt: Attempt, card_digest: str, live: Reading, lock: Lock, deps: WorkerDeps
+) -> NotApproved | None:
+    """All rules again, in the second of the write, now with the live record."""
+    now = deps.clock()
+    with reading(deps.engine) as db:
+        row = change_store.row_of(db, attempt.change.id)
+        docket = _docket(db, row, now, deps, live)
+        is_mine = row.attempts == attempt.number and change_store.holds(db, lock, now + MARGIN)
+    try:
+        change = permit(rules.WRITE, docket.proposal, docket.decisions, docket.facts)
+        _require_same(change, row)
+    except NotApproved as refusal:
+        return refusal
+    if row.state != attempt.state or not is_mine:
+        return NotApproved("another writer took over", rule="writing-allowed")
+    return None
+
+
+def _refused_at_last(
+    attempt: Attempt, refusal: NotApproved, live: Reading, deps: WorkerDeps
+) -> Effect:
+    if refusal.rule == "still-current":
+        # An earlier try whose answer was cut off may have arrived after all.
+        if deps.writers[live.ref.crm].find(attempt.change.id) is not None:
+            return partial(outcomes.applied, attempt=attempt, live=live)
+        return partial(outcomes.stale, attempt=attempt, live=live)
+    if refusal.rule in rules.HOLDING:
+        return partial(outcomes.not_applied, attempt=attempt, why=str(refusal))
+    return partial(outcomes.failed, attempt=attempt, rule=refusal.rule, detail=str(refusal))
+
+
+def _update(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
+    change = attempt.change
+    writer = deps.writers[change.record.crm]
+    values = {field.name: field.after for field in change.fields}
+    version = live.version if writer.is_conditional else None
+    try:
+        writer.update(change.record, values, change_id=change.id, version=version)
+    except OutcomeUnknown as error:
+        reached("apply.unknown")
+        return _after_cut(attempt, str(error), deps)
+    except StaleRecord:
+        raise
+    except Rejected as error:
+        return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
+    reached("apply.written")
+    return _confirm(attempt, change.record, deps)
+
+
+def _create(attempt: Attempt, deps: WorkerDeps) -> Effect:
+    """A draft: looked up by our change id before it is made, so that a retry makes no second."""
+    change = attempt.change
+    writer = deps.writers[change.record.crm]
+    found = writer.find(change.id)
+    if found is None:
+        reached("apply.before_create")
+        values = {field.name: field.after for field in change.fields}
+        try:
+            found = writer.create_draft(change.record, values, change_id=change.id)
+        except OutcomeUnknown as error:
+            return _after_cut(attempt, str(error), deps)
+        except Rejected as error:
+            return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
+        reached("apply.created")
+    return _confirm(attempt, found, deps)
+
+
+def _confirm(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Effect:
+    """Step 10 after a write that the CRM confirmed."""
+    try:
+        live = deps.readers[record.crm].read(record)
+    except (CRMUnavailable, Rejected) as error:
+        detail = f"written, but not read back: {error}"
+        return partial(outcomes.unknown, attempt=attempt, detail=detail)
+    reached("apply.read_back")
+    return partial(outcomes.applied, attempt=attempt, live=live)
+
+
+def _after_cut(attempt: Attempt, detail: str, deps: WorkerDeps) -> Effect:
+    """Look at once; an effect that cannot be seen yet may still arrive."""
+    try:
+        record = deps.writers[attempt.change.record.crm].find(attempt.change.id)
+        if record is not None:
+            live = deps.readers[record.crm].read(record)
+            return partial(outcomes.applied, attempt=attempt, live=live)
+    except (CRMUnavailable, OutcomeUnknown, Rejected) as error:
+        log.warning("no answer after a cut call", change=attempt.change.id, error=str(error))
+    return partial(outcomes.unknown, attempt=attempt, detail=detail)
+
+
+def _read_back_late(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Effect:
+    """The completer: applied, or not applied and again, or stale. Raises `CRMUnavailable`."""
+    attempt = _attempt_of(row, deps)
+    if attempt is None:
+        return do_nothing
+    change = attempt.change
+    record = deps.writers[change.record.crm].find(change.id)
+    if record is not None:
+        live = deps.readers[record.crm].read(record)
+        return partial(outcomes.applied, attempt=attempt, live=live)
+    reached("completer.not_found")
+    if change.kind is ProposalKind.DRAFT:
+        return partial(outcomes.not_applied, attempt=attempt, why="the CRM has no such draft")
+    live_or_end = _read(attempt, change.record, deps)
+    if not isinstance(live_or_end, Reading):
+        return live_or_end
+    holds = all(
+        rules.is_same(live_or_end.fields.get(field.name), field.before) for field in change.fields
+    )
+    if not holds:
+        return partial(outcomes.stale, attempt=attempt, live=live_or_end)
+    return partial(outcomes.not_applied, attempt=attempt, why="the CRM did not take it")
+
+
+def _attempt_of(row: Row[Any], deps: WorkerDeps) -> Attempt | None:
+    """The change that was sent, derived again from proposal and decisions."""
+    with reading(deps.engine) as db:
+        docket = _docket(db, row, deps.clock(), deps)
+    first, *_ = docket.decisions
+    names = [decision.id for decision in docket.decisions]
+    change = change_of(docket.proposal, first.fields, row.card_digest, row.policy, names)
+    sent_at = parse_instant(row.sent_at)
+    return Attempt(change=change, state=row.state, sent_at=sent_at, number=row.attempts)
+
+
+def complete(deps: WorkerDeps) -> None:
+    """One round of the completer: what waits is tried, what is unfinished is read back."""
+    with reading(deps.engine) as db:
+        waiting = change_store.waiting(db)
+        unfinished = change_store.unfinished(db, deps.clock() - deps.settle_after)
+    for change_id in unfinished:
+        _one(partial(settle, change_id, deps), change_id, deps)
+    for change_id in waiting:
+        _one(partial(carry_out, change_id, deps), change_id, deps)
+
+
+def _one(work: Callable[[], Effect], change_id: str, deps: WorkerDeps) -> None:
+    """One change's trouble does not keep the others waiting."""
+    try:
+        effect = work()
+    except (CRMUnavailable, Rejected) as error:
+        log.warning("a change stays open", change=change_id, error=str(error))
+        return
+    if effect is not do_nothing:
+        with deps.unit_of_work.begin() as unit:
+            effect(unit)

@@ -1,0 +1,309 @@
+"""What the writer does when it hears of something: remember, intend, apply, repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+
+from services.writer import change_store, echo, facts, outcomes, pending, policy_store, rules, store
+from services.writer.apply import apply
+from services.writer.deps import WorkerDeps
+from services.writer.gate import permit
+from services.writer.reproposing import again_from, undo_of
+from services.writer.store import Origin
+from shared.bus.envelope import Envelope
+from shared.db import reading
+from shared.domain import ids
+from shared.domain.classification import Classification, Outcome
+from shared.domain.decision import Decision, Reason, Verdict
+from shared.domain.proposal import FieldChange, Proposal
+from shared.domain.record import Reading
+from shared.domain.schema import Scalar
+from shared.domain.topics import Topic
+from shared.errors import BadPayload, NotApproved, Rejected
+from shared.faultpoints import reached
+from shared.outbox import Unit
+from shared.policy import Policy, check
+from shared.service import Effect, Handler, do_nothing
+
+log = structlog.get_logger()
+
+
+def remember(envelope: Envelope, deps: WorkerDeps) -> Effect:  # noqa: ARG001 - every handler is called alike.
+    """``event.classified``: proposals wait, a person must look, or nothing is to be done."""
+    return partial(_remember, answer=envelope.noun())
+
+
+def _remember(unit: Unit, *, answer: Classification) -> None:
+    policy = policy_store.in_force(unit.db).policy
+    store.insert_classification(unit.db, answer)
+    own = echo.note(unit, answer)
+    reached("remember.classified")
+    laid = [_lay(unit, proposal, answer, own, policy) for proposal in answer.proposals]
+    reached("remember.laid")
+    if answer.outcome is Outcome.A_PERSON_MUST_LOOK:
+        _look(unit, answer, answer.reason)
+    elif answer.proposals and not any(laid) and not own:
+        _look(unit, answer, "None of the proposed values fits the policy that is in force.")
+
+
+def _lay(
+    unit: Unit, proposal: Proposal, answer: Classification, own: frozenset[str], policy: Policy
+) -> bool:
+    """Make what the policy still allows pending; tell of what it does not."""
+    kept: list[FieldChange] = []
+    for field in proposal.fields:
+        rule = _why_dropped(proposal, field, own, policy)
+        if rule is None:
+            kept.append(field)
+        else:
+            _tell_dropped(unit, proposal, field, *rule)
+    if not kept:
+        return False
+    if len(kept) < len(proposal.fields):
+        proposal = replace(proposal, fields=tuple(kept))
+    event = answer.event
+    origin = Origin(source=event.source, event_at=event.occurred_at or event.received_at)
+    pending.lay(unit, proposal, origin, policy)
+    return True
+
+
+def _why_dropped(
+    proposal: Proposal, field: FieldChange, own: frozenset[str], policy: Policy
+) -> tuple[str, str] | None:
+    """Rule and detail where the field may not be proposed; the guard's answer is not trusted."""
+    if field.field in own:
+        return "echo", "this is our own write that came back"
+    rule = policy.rule(proposal.record.crm, proposal.record.type, field.field)
+    if rule is None or not rule.is_open:
+        return "not-listed", "the policy in force does not list this field"
+    if rules.is_same(field.before, field.after):
+        return "unchanged", "the record has this value already"
+    problem = check(rule, field.after)
+    return ("not-allowed", problem) if problem else None
+
+
+def _tell_dropped(
+    unit: Unit, proposal: Proposal, field: FieldChange, rule: str, detail: str
+) -> None:
+    body = {
+        "record": proposal.record,
+        "field": field.field,
+        "value": field.after,
+        "rule": rule,
+        "detail": detail,
+    }
+    unit.publish(
+        Topic.PROPOSAL_DROPPED,
+        body,
+        subject=f"proposal/{proposal.id}",
+        chain=proposal.event_id,
+        key=field.field,
+    )
+
+
+def _look(unit: Unit, answer: Classification, reason: str) -> None:
+    store.add_work(
+        unit.db,
+        answer.event.id,
+        reason=reason,
+        route=answer.route,
+        urgency=str(answer.urgency),
+        at=unit.now,
+    )
+
+
+def intend(envelope: Envelope, deps: WorkerDeps) -> Effect:
+    """``decision.made``: an approval becomes an intent, or a refusal with the rule's name."""
+    decision: Decision = envelope.noun()
+    if decision.verdict is Verdict.REJECTED:
+        return _propose_elsewhere(decision, deps)
+    return partial(_intend, decision=decision, deps=deps)
+
+
+def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
+    row = store.row_of(unit.db, decision.proposal_id)
+    change_id = ids.change_id(decision.proposal_id, decision.card_digest)
+    known = [one for one, _ in store.decisions_for(unit.db, row.id, decision.card_digest)]
+    try:
+        # The message is only a hint: what counts is what the web side stored and signed.
+        if decision not in known:
+            raise NotApproved("this approval was never stored", rule="signed")
+        docket = facts.collect(
+            unit.db,
+            deps.sources,
+            proposal_id=row.id,
+            card_digest=decision.card_digest,
+            now=unit.now,
+        )
+        reached("intend.collected")
+        change = permit(rules.INTEND, docket.proposal, docket.decisions, docket.facts)
+    except NotApproved as refusal:
+        if refusal.rule == "enough-approvers" and row.state == "pending":
+            return
+        if refusal.rule == "single-use" and _is_repeat(unit, change_id):
+            return
+        proposal = store.proposal_of(row)
+        outcomes.tell_failed(
+            unit, change_id, proposal.id, proposal.record, refusal.rule, str(refusal)
+        )
+        store.refuse_approved(unit.db, row.id, refusal.rule, str(refusal))
+        return
+    if change_store.insert_change(unit.db, change, decision.card_digest, unit.now):
+        unit.publish(
+            Topic.CHANGE_INTENDED,
+            change,
+            subject=f"change/{change.id}",
+            chain=change.event_id,
+        )
+    reached("intend.intended")
+
+
+def _is_repeat(unit: Unit, change_id: str) -> bool:
+    """Whether the change of this very approval has ended already."""
+    try:
+        return change_store.row_of(unit.db, change_id).state in rules.FINAL
+    except Rejected:
+        return False
+
+
+def _propose_elsewhere(decision: Decision, deps: WorkerDeps) -> Effect:
+    """Rejected as "wrong customer" with the right one named: propose it there.
+
+    Raises `CRMUnavailable` while the right record cannot be read.
+    """
+    if decision.reason is not Reason.WRONG_CUSTOMER or decision.right_record is None:
+        return do_nothing
+    reader = deps.readers.get(decision.right_record.crm)
+    if reader is None:
+        raise BadPayload("there is no connector for the record that was named")
+    live = reader.read(decision.right_record)
+    return partial(_lay_elsewhere, decision=decision, live=live)
+
+
+def _lay_elsewhere(unit: Unit, *, decision: Decision, live: Reading) -> None:
+    row = store.row_of(unit.db, decision.proposal_id)
+    found = again_from(store.proposal_of(row), live, unit.now, record=live.ref)
+    if found is not None:
+        in_force = policy_store.in_force(unit.db)
+        pending.lay(unit, found, store.origin_of(row), in_force.policy)
+
+
+def repair(envelope: Envelope, deps: WorkerDeps) -> Effect:
+    """``repair.requested``: support asks; it becomes a proposal for an approver, or a task."""
+    body = envelope.noun()
+    person = envelope.actor.removeprefix("person:")
+    if body["kind"] == "undo" and body["change_id"]:
+        with reading(deps.engine) as db:
+            row = change_store.row_of(db, body["change_id"])
+            record = store.proposal_of(store.row_of(db, row.proposal_id)).record
+        live = deps.readers[record.crm].read(record)
+        return partial(_lay_undo, change_id=row.id, live=live, person=person)
+    if body["kind"] == "correction" and body["record"] and body["fields"]:
+        live = deps.readers[body["record"].crm].read(body["record"])
+        return partial(_lay_correction, request=body, live=live, person=person, chain=envelope.chain)
+    return partial(_note_request, request=body, chain=envelope.chain)
+
+
+def _lay_undo(unit: Unit, *, change_id: str, live: Reading, person: str) -> None:
+    row = change_store.row_of(unit.db, change_id)
+    source = store.row_of(unit.db, row.proposal_id)
+    in_force = policy_store.in_force(unit.db)
+    proposal = undo_of(row, store.proposal_of(source), live, person, unit.now, in_force.policy)
+    origin = Origin(source=source.source, event_at=unit.now)
+    pending.lay(unit, proposal, origin, in_force.policy)
+
+
+def _lay_correction(
+    unit: Unit, *, request: dict[str, Any], live: Reading, person: str, chain: str
+) -> None:
+    from services.writer.reproposing import correction_of
+
+    policy = policy_store.in_force(unit.db).policy
+    fields: dict[str, Scalar] = request["fields"]
+    proposal = correction_of(request["id"], chain, fields, live, person, unit.now, policy)
+    if proposal is not None:
+        pending.lay(unit, proposal, Origin(source="support", event_at=unit.now), policy)
+
+
+def _note_request(unit: Unit, *, request: dict[str, Any], chain: str) -> None:
+    """A stricter rule is a decision about the policy file: a person must look."""
+    store.add_work(
+        unit.db,
+        chain,
+        reason=f"Support asks for a {request['kind']}: {request['reason']}",
+        route="policy",
+        urgency="normal",
+        at=unit.now,
+    )
+
+
+def expire(deps: WorkerDeps) -> None:
+    """The expiry loop: cards whose effective time is over, and intents that nobody logged."""
+    with deps.unit_of_work.begin() as unit:
+        _expire_cards(unit)
+    with reading(deps.engine) as db:
+        stuck = change_store.unreceipted(db)
+    for change_id in stuck:
+        with deps.unit_of_work.begin() as unit:
+            _expire_intent(unit, change_id, deps)
+
+
+def _expire_cards(unit: Unit) -> None:
+    from services.writer.switch import is_stopped, stops
+
+    found = policy_store.current(unit.db)
+    if found is None or is_stopped(unit.db):
+        return  # While writing is stopped every clock stands still.
+    times = stops(unit.db)
+    for row in store.pending_rows(unit.db):
+        if store.deadline(row, found.policy.office, times, unit.now) >= unit.now:
+            continue
+        if store.close(unit.db, row.id, "expired", at=unit.now):
+            body = {
+                "proposal_id": row.id,
+                "record": store.proposal_of(row).record,
+                "expired_at": unit.now,
+            }
+            subject = f"proposal/{row.id}"
+            unit.publish(Topic.PROPOSAL_EXPIRED, body, subject=subject, chain=row.event_id)
+
+
+def _expire_intent(unit: Unit, change_id: str, deps: WorkerDeps) -> None:
+    """An approval whose time is over before the log answered ends here; nothing was written."""
+    row = change_store.row_of(unit.db, change_id)
+    docket = facts.collect(
+        unit.db,
+        deps.sources,
+        proposal_id=row.proposal_id,
+        card_digest=row.card_digest,
+        now=unit.now,
+    )
+    if docket.facts.stopped or docket.facts.policy is None:
+        return
+    try:
+        permit((rules.not_expired,), docket.proposal, docket.decisions, docket.facts)
+    except NotApproved as refusal:
+        values = {"rule": refusal.rule, "detail": str(refusal)}
+        if change_store.move(unit.db, row.id, "intended", "failed", unit.now, **values):
+            outcomes.tell_failed(
+                unit,
+                row.id,
+                row.proposal_id,
+                docket.proposal.record,
+                refusal.rule,
+                str(refusal),
+            )
+
+
+HANDLERS: dict[Topic, Handler] = {
+    Topic.EVENT_CLASSIFIED: remember,
+    Topic.DECISION_MADE: intend,
+    Topic.RECEIPT_ISSUED: apply,
+    Topic.REPAIR_REQUESTED: repair,
+}

@@ -1,0 +1,39 @@
+"""How much waits in each queue, and since when: read beside the broker, never through it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shared.errors import BrokerUnavailable
+
+QUERY = """
+SELECT counted.queue, counted.waiting, messages.body
+FROM (SELECT queue, count(*) AS waiting, min(id) AS oldest FROM messages GROUP BY queue) AS counted
+JOIN messages ON messages.id = counted.oldest
+"""
+
+
+def depths(path: Path) -> dict[str, tuple[int, float]]:
+    """Queue → messages waiting or in hand, and the age of the oldest in seconds.
+
+    The age is that of the envelope: a message that was retried is as old as its first try.
+    Raises `BrokerUnavailable`.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as db:
+            rows = db.execute(QUERY).fetchall()
+    except sqlite3.Error as error:
+        raise BrokerUnavailable("the broker's file cannot be read") from error
+    return {queue: (waiting, _age(body)) for queue, waiting, body in rows}
+
+
+def _age(body: bytes) -> float:
+    try:
+        born = datetime.fromisoformat(json.loads(body)["at"])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - born).total_seconds())

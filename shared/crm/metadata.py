@@ -1,0 +1,54 @@
+"""What every connector says in the same words: fields, capabilities, and the CRM's own history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.domain.record import RecordRef
+from shared.domain.schema import Scalar
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldMeta:
+    """One field, from the CRM's own metadata.
+
+    ``type``: text, email, phone, date, datetime, enum, boolean, money or reference.
+    ``field_class``: money, owner, consent, stage, sensitive, read_only or ``None``.
+    """
+
+    name: str
+    label: str
+    type: str
+    max_length: int | None
+    allowed_values: tuple[str, ...] | None
+    read_only: bool
+    field_class: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a CRM can guarantee, so that the approval page can say it."""
+
+    conditional_write: bool
+    idempotent_create: bool
+    field_history: bool
+    writable_stage: bool
+    apply_by_hand: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmChange:
+    """One line of the CRM's own history: ``kind`` is field, note or created.
+
+    ``by`` is the CRM's name for who did it, ``change_id`` the mark that an integration left.
+    """
+
+    ref: RecordRef
+    kind: str
+    field: str | None
+    old: Scalar
+    new: Scalar
+    at: datetime
+    by: str
+    change_id: str | None
