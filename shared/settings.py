@@ -60,6 +60,8 @@ def _read(env: Any, field: dataclasses.Field[Any], hint: Any) -> Any:
     name = field.name.upper()
     parse = {int: env.int, bool: env.bool, Path: env.path}.get(_plain(hint), env.str)
     value = parse(name) if field.default is REQUIRED else parse(name, default=field.default)
+    if field.metadata["secret"] and isinstance(value, str):
+        value = value.strip()  # An editor ends a secret's file with a line break.
     if value == "" and field.default is REQUIRED:
         raise ValueError(name)
     return value

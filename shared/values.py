@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from datetime import date
@@ -89,6 +90,7 @@ _CHECKS = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
 def email_key(text: str) -> str | None:
     """The address in lower case with an ASCII domain, for comparing; ``None``: it is none.
 
@@ -105,6 +107,7 @@ def email_key(text: str) -> str | None:
     return f"{found.local_part}@{found.ascii_domain}".lower()
 
 
+@functools.lru_cache(maxsize=4096)
 def phone_key(text: str, region: str | None) -> str | None:
     """The number in E.164, read as dialled from ``region`` (ISO 3166); ``None``: it is none."""
     import phonenumbers

@@ -1,7 +1,6 @@
 """Checks an exported audit log on its own: one file, standard library and `cryptography` only.
 
 It shares no code with what wrote the log, so no mistake hides in both. An export is a folder of:
-
 entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", "subject", "chain",
                    "message_id", "cause", "commitment"}; beside these, and no part of the entry:
                    "opened": {"salt": 64 hex digits, "body": {...}}, null once erased, or left out;
@@ -188,8 +187,7 @@ class Log:
             if whose == "witness" and not claim:
                 raise ValueError("the witness file holds no checkpoint") from error
             first, after = sorted((end, int(claim[1]) if claim else end))
-            what = f"a checkpoint of the {whose} is bad: {error}"
-            self.bad.append((max(first, after - 1), first, what))
+            self.bad.append((max(first, after - 1), first, f"a {whose} checkpoint is bad: {error}"))
 
     def take(self, line: bytes) -> None:
         seq, self.count = self.count, self.count + 1
@@ -206,12 +204,12 @@ class Log:
             self.straight = False
             return
         if self.straight and (entry["seq"] != seq or kept not in (None, leaf.hex())):
-            moved = entry["seq"] != seq and f"in its place stands the entry with seq {entry['seq']}"
-            self.bad.append((seq, seq, moved or "it was changed: the log keeps another hash of it"))
+            moved = entry["seq"] != seq and f"in its place stands seq {entry['seq']}"
+            what = moved or "it was changed: the log keeps another hash of it"
+            self.bad.append((seq, seq - (entry["seq"] == seq - 1), what))
             self.straight = False
         self.bodies["open" if opened else "erased" if opened is None else "not exported"] += 1
-        commitment = sha256(salt + body).hexdigest()
-        if opened and (len(salt) != 32 or commitment != entry["commitment"]):
+        if opened and (len(salt) != 32 or sha256(salt + body).hexdigest() != entry["commitment"]):
             self.bad.append((seq, seq, "its body or salt is not what it is committed to"))
         change = f"{entry['chain']} {entry['subject']}"
         if entry["topic"] == "change.intended":
@@ -234,11 +232,13 @@ class Log:
     def verdict(self) -> tuple[int, str]:
         for whose, end in self.ends.items():
             if (here := min(self.count, self.ends["log"])) < end:
-                what = f"missing: the {whose} sealed {end}, here are {self.count}, {here} sealed"
-                self.bad.append((end - 1, here, what))
-        found = [f"seq {b}{f' to {a}' if a > b else ''}: {what}" for a, b, what in sorted(self.bad)]
-        if found:
-            return 1, "\n".join([f"TAMPERED. First bad entry: {found[0]}", *found[1:20]])
+                self.bad.append((end - 1, here, f"missing: the {whose} sealed {end} entries"))
+        if self.bad:
+            last, *_ = min(self.bad)
+            start = min(first for _, first, _ in self.bad if first <= last)
+            told = [(last, start, "this was found, in order:"), *sorted(self.bad)[:20]]
+            lines = [f"seq {b}{f' to {a}' if a > b else ''}: {what}" for a, b, what in told]
+            return 1, "TAMPERED. First bad entry: " + "\n".join(lines)
         bodies = ", ".join(f"{number} {state}" for state, number in self.bodies.items()) or "none"
         witness = self.ends.get("witness", "none, so a roll-back of the whole log would not show")
         sealed = f"sealed: {self.ends['log']}; not yet sealed: {self.count - self.ends['log']}"
@@ -251,6 +251,8 @@ def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str
         text = path.read_text("utf-8") if path else ""
         for record in text.splitlines() if text[:1] in ("", "{") else [write({"note": text})]:
             log.seal(record, whose)
+        if path and whose not in log.ends and not log.bad:
+            raise ValueError(f"{path} holds no checkpoint")
     log.compare()
     with paths[0].open("rb") as lines:
         for line in lines:
@@ -258,8 +260,6 @@ def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str
             log.compare()
             if log.count % 100_000 == 0:
                 sys.stderr.write(f"{log.count} entries read\n")
-    if not log.bad and ((log.count and not log.seals) or (witness and "witness" not in log.ends)):
-        raise ValueError("a file holds no checkpoint")
     return log.verdict()
 
 

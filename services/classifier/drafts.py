@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
 from services.classifier.plain import one_line, plain
 from shared.domain.event import Event, EventKind
 from shared.domain.record import Reading
 
-_GERMAN = re.compile(
-    r"\b(?:ich|und|nicht|bitte|wir|sie|ist|für|mit|meine?|eine?|haben|wird|grüße|guten|danke|der|das)\b",
-    re.IGNORECASE,
-)
-_ENGLISH = re.compile(
-    r"\b(?:the|and|is|my|you|please|we|have|for|with|to|a|of|thanks|regards|hi|hello|i)\b",
-    re.IGNORECASE,
-)
 _LABELS = {
     "en": {
         "email": "e-mail address",
@@ -163,14 +152,8 @@ _BY_STAGE = {
 MAX_SUMMARY, MAX_REPLY, MAX_STEP, MAX_STEPS = 600, 2000, 200, 5
 
 
-def language_of(parts: Mapping[str, str]) -> str:
-    """``de`` or ``en``, by the small words; English where neither is plain."""
-    text = " ".join(parts.values())[:4000]
-    return "de" if len(_GERMAN.findall(text)) > len(_ENGLISH.findall(text)) else "en"
-
-
 def summary_of(event: Event, intent: str, reading: Reading | None, changed: list[str]) -> str:
-    """Two or three sentences out of facts; of the message itself only its subject, as plain text."""
+    """Two or three sentences out of facts; of the message only its subject."""
     who = _who(event, reading)
     sentences = [f"{_SUBJECTS.get(intent, 'A message')} from {who}, by {_medium(event)}."]
     if event.subject and event.kind is EventKind.MAIL:

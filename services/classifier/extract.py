@@ -122,7 +122,7 @@ def phones(text: str, company: Company) -> Iterator[Found]:
 
 def emails(text: str, company: Company) -> Iterator[Found]:
     """Addresses in a text; the company's own are left out."""
-    for match in _EMAIL.finditer(text):
+    for match in _EMAIL.finditer(text) if "@" in text else ():
         key = email_key(match[0])
         if key is None or key in company.emails or key.partition("@")[2] in company.domains:
             continue

@@ -17,7 +17,8 @@ _TITLES = re.compile(
     r"^(?:(?:mr|mrs|ms|miss|dr|prof|herr|frau|mme|m|sr|sra|dipl|ing)\.?\s+)+", re.IGNORECASE
 )
 _GREETING = re.compile(
-    r"^(?:best|kind|warm)?\s*(?:regards|wishes|thanks|cheers|sincerely|grüße|grüßen|gruß)\b", re.IGNORECASE
+    r"^(?:best|kind|warm)?\s*(?:regards|wishes|thanks|cheers|sincerely|grüße|grüßen|gruß)\b",
+    re.IGNORECASE,
 )
 _NO_NAMES = re.compile(
     r"\b(?:team|office|gmbh|ltd|inc|llc|service|support|info|sales|company)\b", re.IGNORECASE

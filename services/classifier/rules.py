@@ -10,7 +10,7 @@ from services.classifier.cues import Role
 from services.classifier.extract import Found, addresses, channel, emails, employment, phones
 from services.classifier.forms import form_values
 from services.classifier.guard import Subject
-from services.classifier.intents import intent_of, is_urgent
+from services.classifier.intents import intent_of, is_urgent, language_of
 from services.classifier.names import first_name, introduced, signed, split_name
 from shared.domain.classification import Outcome, Urgency
 from shared.domain.event import EventKind
@@ -51,7 +51,7 @@ def answer_by_rules(subject: Subject) -> Answer:
         reading.fields.get("first_name") if reading else None,
         event.sender.name if event.sender else None,
     )
-    language = drafts.language_of(event.parts)
+    language = language_of(event.parts)
     return Answer(
         outcome=_outcome(intent, has_fields=bool(fields)),
         route=routing.route,

@@ -18,10 +18,24 @@ _FORMER = (
 )
 _ORDERS = r"(?:instructions?|prompts?|directives?|guidelines?|rules|commands?|context|orders)"
 
-# Each sign: the words a person is shown, and its pattern.
-_SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+# Each sign: the words a person is shown, pieces without which it cannot be there (a plain search
+# is much faster than the pattern), and its pattern.
+_SIGNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     (
         "asks to ignore earlier instructions",
+        (
+            "ignor",
+            "disregard",
+            "forget",
+            "overrid",
+            "bypass",
+            "neglect",
+            "missacht",
+            "vergiss",
+            "oubli",
+            "olvida",
+            "negeer",
+        ),
         re.compile(
             rf"\b{_OBEY}\b[^.\n]{{0,30}}\b{_FORMER}\b[^.\n]{{0,30}}\b\w*{_ORDERS}\b|"
             r"\b(?:ignorier\w*|missachte\w*|vergiss)\b[^.\n]{0,40}\b(?:anweisung|vorgabe|befehl|"
@@ -33,6 +47,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "gives new instructions to a machine",
+        ("instruct", "directive", "task", "your new ", "anweisung", "aufgabe"),
         re.compile(
             r"\b(?:new|important|additional|hidden|secret|system|emergency|updated)\s+"
             r"(?:instructions?|directives?|task)\b\s*(?:[:*]|is to\b|are\b|for (?:you|the (?:ai|"
@@ -44,6 +59,23 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "speaks to an AI or a model",
+        (
+            "ai",
+            "a.i",
+            "llm",
+            "language model",
+            "gpt",
+            "chatbot",
+            "copilot",
+            "gemini",
+            "claude",
+            "ki",
+            "sprachmodell",
+            "dan",
+            "unrestricted",
+            "developer mode",
+            "jailbroken",
+        ),
         re.compile(
             r"\b(?:to|for|dear|hey|hello|attention|note to)\s*,?\s*(?:you\s*,\s*)?(?:the |any |all )?"
             r"(?:ai|a\.i\.|llm|language model|gpt|chatgpt|chatbot|copilot|gemini|claude|"
@@ -57,6 +89,19 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "asks for the prompt or hidden data",
+        (
+            "prompt",
+            "system ",
+            "hidden",
+            "instructions",
+            "api key",
+            "credential",
+            "password",
+            "jailbreak",
+            "developer mode",
+            "anything now",
+            "secret",
+        ),
         re.compile(
             r"\b(?:system|initial|hidden|secret)\s+(?:prompt|message|instructions)\b|"
             r"\b(?:reveal|repeat|print|show|paste|output|dump|leak)\b[^.\n]{0,30}"
@@ -67,6 +112,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "plays a role marker or tool call",
+        ("<", "[", "#", "tool", "function", "system:", "assistant:", "arguments"),
         re.compile(
             r"<\|[^|>\n]{1,40}\|?>|\[/?(?:INST|SYS|SYSTEM)\]|<</?SYS>>|"
             r"(?:^|\n)\s*#{1,3}\s*\(?(?:system|assistant|user)[ _]?(?:message|prompt)?\)?\s*:?|"
@@ -79,6 +125,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "demands words of the answer",
+        ("response", "answer", "reply", "output", "summary", "respond", "json", "set ", "mark "),
         re.compile(
             r"\b(?:include|add|append|insert|mention|put|say|write|embed)\b[^.\n]{0,60}"
             r"\b(?:in|to|at the end of|into|with) (?:your|the) (?:response|answer|reply|output|"
@@ -95,6 +142,7 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ),
     (
         "carries script or markup that acts",
+        ("<", "=", "javascript", "!["),
         re.compile(
             r"<\s*(?:script|iframe|object|embed|svg|form|meta|base|link)\b|"
             r"\bon(?:error|load|click|mouseover|focus|toggle)\s*=|javascript\s*:|"
@@ -102,20 +150,15 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = (
             _I,
         ),
     ),
-    ("holds terminal control codes", re.compile("\x1b|\\\\x1b\\[|\\\\u001b")),
+    (
+        "holds terminal control codes",
+        ("\x1b", "x1b", "u001b"),
+        re.compile("\x1b|\\\\x1b\\[|\\\\u001b"),
+    ),
 )
 _TAGS = re.compile("[\U000e0000-\U000e007f]|[\u202a-\u202e\u2066-\u2069]")
 _BLOB = re.compile(r"[A-Za-z0-9+/]{120,}={0,2}")
 _MANY_INVISIBLE = 4
-# One pass for the common case: a text without any of these letters holds none of the signs.
-_WORTH_LOOKING = re.compile(
-    r"ignor|disregard|forget|overrid|bypass|neglect|miss|vergiss|oubli|olvida|negeer|instruct|"
-    r"directive|task|anweisung|aufgabe|\bai\b|a\.i\.|llm|model|gpt|chatbot|copilot|gemini|claude|"
-    r"\bki\b|assist|prompt|hidden|system|jailbreak|developer|anything now|<|\[|#|\"|\bfunction|"
-    r"include|\badd\b|append|insert|mention|\bput\b|\bsay\b|write|embed|respon|reply|answer|"
-    r"output|summary|json|\bset\b|\bmark\b|javascript|on\w+\s*=|\x1b|x1b|u001b|unrestricted|you are",
-    _I,
-)
 
 
 def signs_of_steering(texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -134,8 +177,10 @@ def _signs(text: str) -> list[str]:
         found.append("holds invisible characters")
     if len(text) >= 120 and _BLOB.search(text):
         found.append("holds an encoded block")
-    if _WORTH_LOOKING.search(text):
-        found += [words for words, pattern in _SIGNS if pattern.search(text)]
+    low = text.lower()
+    for words, pieces, pattern in _SIGNS:
+        if any(piece in low for piece in pieces) and pattern.search(text):
+            found.append(words)
     return found
 
 

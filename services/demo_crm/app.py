@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ from services.demo_crm.database import Database
 from services.demo_crm.objects import Refused
 from services.demo_crm.seed import seed
 from services.demo_crm.store import Store
-from services.demo_crm.webhooks import Webhooks, WebhookTarget
+from services.demo_crm.webhooks import Webhooks, key_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -112,25 +112,33 @@ class DemoCrm:
         return response
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 def create_app(
     db_path: Path,
     read_token: str,
     write_token: str,
-    clock: Callable[[], datetime],
+    clock: Callable[[], datetime] = _utc_now,
     public_url: str | None = None,
     *,
-    webhook: WebhookTarget | None = None,
+    webhook_url: str | None = None,
+    webhook_secret: str = "",
     idempotent: bool = False,
 ) -> DemoCrm:
     """Open (and, when empty, seed) ``db_path`` and build the application.
 
     ``public_url`` is put before the addresses of records; without it they are relative. With
-    ``webhook`` each change of a contact or deal is posted there, signed. With ``idempotent`` a
-    repeated ``change_id`` has no second effect, which no vendor's CRM promises.
+    ``webhook_url`` each change of a contact or deal is posted there, signed with the
+    ``webhook_secret`` (``whsec_`` and base64). With ``idempotent`` a repeated ``change_id`` has no
+    second effect, which no vendor's CRM promises. Raises `ValueError` for a malformed secret.
     """
     database = Database(db_path)
     seed(Store(database, clock))
-    webhooks = None if webhook is None else Webhooks(database, webhook, clock)
+    webhooks = None
+    if webhook_url is not None:
+        webhooks = Webhooks(database, webhook_url, key_of(webhook_secret), clock)
     store = Store(database, clock, None if webhooks is None else webhooks.announce)
     prefix = (public_url or "").rstrip("/")
     tokens = api.Tokens(read=read_token, write=write_token)

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,6 @@ _GONE = 410
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebhookTarget:
-    """Where notices go; ``secret`` is ``whsec_`` and the base64 of the key."""
-
-    url: str
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Notice:
     seq: int
     message_id: str
@@ -52,10 +44,11 @@ class Webhooks:
     """A queue in the CRM's own database and the thread that empties it."""
 
     def __init__(
-        self, database: Database, target: WebhookTarget, clock: Callable[[], datetime]
+        self, database: Database, url: str, key: bytes, clock: Callable[[], datetime]
     ) -> None:
         self._database = database
-        self._target = target
+        self._url = url
+        self._key = key
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -117,12 +110,10 @@ class Webhooks:
             "User-Agent": "demo-crm-webhooks",
             "webhook-id": notice.message_id,
             "webhook-timestamp": str(sent_at),
-            "webhook-signature": signature(
-                self._target.secret, notice.message_id, sent_at, notice.body
-            ),
+            "webhook-signature": signature(self._key, notice.message_id, sent_at, notice.body),
         }
         return session.post(
-            self._target.url,
+            self._url,
             data=notice.body,
             headers=headers,
             timeout=_TIMEOUT_S,
@@ -184,9 +175,16 @@ def notice_of(kind: str, record: Record, entries: Sequence[Entry]) -> dict[str, 
     }
 
 
-def signature(secret: str, message_id: str, sent_at: int, body: bytes) -> str:
-    """``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``."""
+def key_of(secret: str) -> bytes:
+    """The key of ``whsec_`` and base64. Raises `ValueError` for anything else."""
     encoded = secret.removeprefix("whsec_")
-    key = base64.b64decode(encoded + "=" * (-len(encoded) % 4))
+    key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    if len(key) < 16:
+        raise ValueError("the webhook secret is too short")
+    return key
+
+
+def signature(key: bytes, message_id: str, sent_at: int, body: bytes) -> str:
+    """``v1,`` and the base64 of HMAC-SHA256 over ``id.timestamp.body``."""
     signed = b".".join((message_id.encode(), str(sent_at).encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

@@ -124,7 +124,8 @@ class Source:
 
     They raise `NotJson` or `BadPayload` and nothing else. ``handled`` is closed where the vendor
     publishes its kinds, ``None`` where the sender invents them; ``ignored`` kinds are accepted
-    and go no further. ``keep_days`` is how long the raw bytes are kept.
+    and go no further. ``keep_days`` is how long the raw bytes are kept; ``kept_headers`` are those
+    that `identify` and `describe` read, and never credentials.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Source:
     methods: frozenset[str] = frozenset({"POST"})
     max_bytes: int = 256 * KIBIBYTE
     keep_days: int = 90
+    kept_headers: tuple[str, ...] = ("content-type",)
 
     def knows(self, kind: str) -> bool:
         return self.handled is None or kind in self.handled

@@ -122,7 +122,13 @@ def _mark_sent(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Attempt | None:
         reached("apply.permitted")
         number = row.attempts + 1
         is_mine = change_store.move(
-            unit.db, row.id, "intended", "sent", unit.now, attempts=number, sent_at=rfc3339(unit.now)
+            unit.db,
+            row.id,
+            "intended",
+            "sent",
+            unit.now,
+            attempts=number,
+            sent_at=rfc3339(unit.now),
         )
         change_store.note_sent(unit.db, row.id, unit.now)
     attempt = Attempt(change=change, state="sent", sent_at=unit.now, number=number)

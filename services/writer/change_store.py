@@ -194,16 +194,29 @@ def written(db: Connection, object_: str, field: str, now: datetime, *, but: str
 
 
 def last_written(db: Connection, record: str, since: datetime) -> dict[str, list[Row[Any]]]:
-    """Our applied writes of a record since a time, by field, newest first."""
+    """Our writes of a record since a time, by field, newest first; the newest may be under way."""
     query = (
         select(change_fields)
-        .where(change_fields.c.record == record, change_fields.c.applied_at > rfc3339(since))
-        .order_by(change_fields.c.applied_at.desc())
+        .join(changes, changes.c.id == change_fields.c.change_id)
+        .where(
+            change_fields.c.record == record,
+            change_fields.c.sent_at > rfc3339(since),
+            changes.c.state.in_(("sent", "unknown", "applied")),
+        )
+        .order_by(change_fields.c.sent_at.desc())
     )
     found: dict[str, list[Row[Any]]] = {}
     for row in db.execute(query):
         found.setdefault(row.field, []).append(row)
     return found
+
+
+def replaced_by(db: Connection, change_id: str) -> dict[str, Scalar]:
+    """What stood in each field before this change was written."""
+    query = select(change_fields).where(
+        change_fields.c.change_id == change_id, change_fields.c.applied_at.isnot(None)
+    )
+    return {row.field: json.loads(row.before) for row in db.execute(query)}
 
 
 def values_of(row: Row[Any]) -> tuple[Scalar, Scalar]:

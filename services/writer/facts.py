@@ -79,6 +79,7 @@ def collect(
         receipt=change_store.receipt_of(own) if own is not None else None,
         log_keys=sources.log_keys() if own is not None and own.receipt else (),
         live=live,
+        restores=change_store.replaced_by(db, proposal.undoes) if proposal.undoes else {},
     )
     return Docket(proposal=proposal, decisions=approvals, facts=facts)
 
@@ -97,4 +98,3 @@ def _written(
         field.field: change_store.written(db, object_, field.field, now, but=own.id)
         for field in proposal.fields
     }
-

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,7 +12,7 @@ from services.writer import change_store, echo, facts, outcomes, pending, policy
 from services.writer.apply import apply
 from services.writer.deps import WorkerDeps
 from services.writer.gate import permit
-from services.writer.reproposing import again_from, undo_of
+from services.writer.reproposing import again_from, correction_of, undo_of
 from services.writer.store import Origin
 from shared.bus.envelope import Envelope
 from shared.db import reading
@@ -133,7 +131,7 @@ def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
     try:
         # The message is only a hint: what counts is what the web side stored and signed.
         if decision not in known:
-            raise NotApproved("this approval was never stored", rule="signed")
+            raise NotApproved("this approval was never stored", rule="stored")
         docket = facts.collect(
             unit.db,
             deps.sources,
@@ -152,7 +150,8 @@ def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
         outcomes.tell_failed(
             unit, change_id, proposal.id, proposal.record, refusal.rule, str(refusal)
         )
-        store.refuse_approved(unit.db, row.id, refusal.rule, str(refusal))
+        if refusal.rule != "stored":
+            store.note_refused(unit.db, row.id, refusal.rule, str(refusal))
         return
     if change_store.insert_change(unit.db, change, decision.card_digest, unit.now):
         unit.publish(
@@ -188,10 +187,10 @@ def _propose_elsewhere(decision: Decision, deps: WorkerDeps) -> Effect:
 
 def _lay_elsewhere(unit: Unit, *, decision: Decision, live: Reading) -> None:
     row = store.row_of(unit.db, decision.proposal_id)
-    found = again_from(store.proposal_of(row), live, unit.now, record=live.ref)
+    policy = policy_store.in_force(unit.db).policy
+    found = again_from(store.proposal_of(row), live, unit.now, policy)
     if found is not None:
-        in_force = policy_store.in_force(unit.db)
-        pending.lay(unit, found, store.origin_of(row), in_force.policy)
+        pending.lay(unit, found, store.origin_of(row), policy)
 
 
 def repair(envelope: Envelope, deps: WorkerDeps) -> Effect:
@@ -203,27 +202,26 @@ def repair(envelope: Envelope, deps: WorkerDeps) -> Effect:
             row = change_store.row_of(db, body["change_id"])
             record = store.proposal_of(store.row_of(db, row.proposal_id)).record
         live = deps.readers[record.crm].read(record)
-        return partial(_lay_undo, change_id=row.id, live=live, person=person)
+        return partial(_lay_undo, request=body, live=live, person=person)
     if body["kind"] == "correction" and body["record"] and body["fields"]:
         live = deps.readers[body["record"].crm].read(body["record"])
-        return partial(_lay_correction, request=body, live=live, person=person, chain=envelope.chain)
+        return partial(
+            _lay_correction, request=body, live=live, person=person, chain=envelope.chain
+        )
     return partial(_note_request, request=body, chain=envelope.chain)
 
 
-def _lay_undo(unit: Unit, *, change_id: str, live: Reading, person: str) -> None:
-    row = change_store.row_of(unit.db, change_id)
-    source = store.row_of(unit.db, row.proposal_id)
-    in_force = policy_store.in_force(unit.db)
-    proposal = undo_of(row, store.proposal_of(source), live, person, unit.now, in_force.policy)
-    origin = Origin(source=source.source, event_at=unit.now)
-    pending.lay(unit, proposal, origin, in_force.policy)
+def _lay_undo(unit: Unit, *, request: dict[str, Any], live: Reading, person: str) -> None:
+    row = change_store.row_of(unit.db, request["change_id"])
+    policy = policy_store.in_force(unit.db).policy
+    new_id = ids.derive("proposal", "repair", request["id"])
+    proposal = undo_of(unit.db, row, live, new_id, person, unit.now, policy)
+    pending.lay(unit, proposal, Origin(source="support", event_at=unit.now), policy)
 
 
 def _lay_correction(
     unit: Unit, *, request: dict[str, Any], live: Reading, person: str, chain: str
 ) -> None:
-    from services.writer.reproposing import correction_of
-
     policy = policy_store.in_force(unit.db).policy
     fields: dict[str, Scalar] = request["fields"]
     proposal = correction_of(request["id"], chain, fields, live, person, unit.now, policy)
@@ -241,64 +239,6 @@ def _note_request(unit: Unit, *, request: dict[str, Any], chain: str) -> None:
         urgency="normal",
         at=unit.now,
     )
-
-
-def expire(deps: WorkerDeps) -> None:
-    """The expiry loop: cards whose effective time is over, and intents that nobody logged."""
-    with deps.unit_of_work.begin() as unit:
-        _expire_cards(unit)
-    with reading(deps.engine) as db:
-        stuck = change_store.unreceipted(db)
-    for change_id in stuck:
-        with deps.unit_of_work.begin() as unit:
-            _expire_intent(unit, change_id, deps)
-
-
-def _expire_cards(unit: Unit) -> None:
-    from services.writer.switch import is_stopped, stops
-
-    found = policy_store.current(unit.db)
-    if found is None or is_stopped(unit.db):
-        return  # While writing is stopped every clock stands still.
-    times = stops(unit.db)
-    for row in store.pending_rows(unit.db):
-        if store.deadline(row, found.policy.office, times, unit.now) >= unit.now:
-            continue
-        if store.close(unit.db, row.id, "expired", at=unit.now):
-            body = {
-                "proposal_id": row.id,
-                "record": store.proposal_of(row).record,
-                "expired_at": unit.now,
-            }
-            subject = f"proposal/{row.id}"
-            unit.publish(Topic.PROPOSAL_EXPIRED, body, subject=subject, chain=row.event_id)
-
-
-def _expire_intent(unit: Unit, change_id: str, deps: WorkerDeps) -> None:
-    """An approval whose time is over before the log answered ends here; nothing was written."""
-    row = change_store.row_of(unit.db, change_id)
-    docket = facts.collect(
-        unit.db,
-        deps.sources,
-        proposal_id=row.proposal_id,
-        card_digest=row.card_digest,
-        now=unit.now,
-    )
-    if docket.facts.stopped or docket.facts.policy is None:
-        return
-    try:
-        permit((rules.not_expired,), docket.proposal, docket.decisions, docket.facts)
-    except NotApproved as refusal:
-        values = {"rule": refusal.rule, "detail": str(refusal)}
-        if change_store.move(unit.db, row.id, "intended", "failed", unit.now, **values):
-            outcomes.tell_failed(
-                unit,
-                row.id,
-                row.proposal_id,
-                docket.proposal.record,
-                refusal.rule,
-                str(refusal),
-            )
 
 
 HANDLERS: dict[Topic, Handler] = {

@@ -13,7 +13,7 @@ from services.writer.rules import needs_two
 from services.writer.store import Origin
 from shared.domain import ids
 from shared.domain.proposal import Proposal
-from shared.domain.schema import parse_instant, rfc3339
+from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.outbox import Unit
 from shared.policy import Policy
@@ -40,8 +40,7 @@ def lay(unit: Unit, proposal: Proposal, origin: Origin, policy: Policy) -> None:
         _supersede(unit, store.proposal_of(row), by=proposal.id)
     store.hold_fields(unit.db, proposal)
     for row in older.values():
-        earlier = Origin(source=row.source, event_at=parse_instant(row.event_at))
-        _lay_rest(unit, store.proposal_of(row), names, proposal.id, earlier, policy)
+        _lay_rest(unit, store.proposal_of(row), names, proposal.id, store.origin_of(row), policy)
 
 
 def risk_of(proposal: Proposal, policy: Policy) -> str:

@@ -46,9 +46,7 @@ def current(db: Connection) -> InForce | None:
     row = db.execute(select(policy_state).where(policy_state.c.id == 1)).first()
     if row is None:
         return None
-    return InForce(
-        policy=load(db, row.hash), problem=row.problem, since=parse_instant(row.since)
-    )
+    return InForce(policy=load(db, row.hash), problem=row.problem, since=parse_instant(row.since))
 
 
 def load(db: Connection, version: str) -> Policy:

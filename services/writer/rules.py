@@ -50,7 +50,8 @@ class Facts:
     ``policy`` is the version in force now, ``None`` while the file is wrong. ``shown_policy`` is
     the hash that was in force when the card was shown; the signed card digest binds it. ``people``
     are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
-    proposal; ``state`` is that of this change, ``None`` before it exists.
+    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are the values that
+    the change to be undone had replaced.
     """
 
     now: datetime
@@ -66,6 +67,7 @@ class Facts:
     receipt: Receipt | None = None
     log_keys: tuple[VerifierKey, ...] = ()
     live: Reading | None = None
+    restores: Mapping[str, Scalar] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +236,10 @@ def value_fits(case: Case) -> None:
     for field in case.change.fields:
         rule = _rule_of(case.facts.policy, case.proposal, field.name)
         problem = "is not listed" if rule is None else check(rule, field.after)
+        # What stood in the CRM before our own write may always be put back as it was.
+        old = (case.facts.restores or {}).get(field.name, case)
+        if rule is not None and old is not case and is_same(old, field.after):
+            problem = None
         if problem is None and is_same(field.before, field.after):
             problem = "already has this value"
         if problem is not None:

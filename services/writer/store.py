@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select, update
 
+from services.writer.office import Stop, effective_end
 from services.writer.tables import (
     card_views,
     classifications,
@@ -24,8 +25,9 @@ from shared.db import insert_new, upsert
 from shared.domain.classification import Classification, ClassificationSchema
 from shared.domain.decision import Decision, DecisionSchema, FieldVerdict
 from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema
-from shared.domain.schema import Scalar, dump, load, rfc3339
+from shared.domain.schema import Scalar, dump, load, parse_instant, rfc3339
 from shared.errors import NotFound
+from shared.office import Office
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,25 @@ def proposal_of(row: Row[Any] | Mapping[str, Any]) -> Proposal:
     return proposal
 
 
+def origin_of(row: Row[Any]) -> Origin:
+    return Origin(source=row.source, event_at=parse_instant(row.event_at))
+
+
+def deadline(row: Row[Any], office: Office, stops: Sequence[Stop], now: datetime) -> datetime:
+    """When a card really expires: its signed time and the time that writing was stopped."""
+    created, expires = parse_instant(row.created_at), parse_instant(row.expires_at)
+    return effective_end(office, created, expires, stops, now)
+
+
+def note_refused(db: Connection, proposal_id: str, rule: str, detail: str) -> None:
+    """An approval that the gate refused: the card says so."""
+    db.execute(
+        update(proposals)
+        .where(proposals.c.id == proposal_id)
+        .values(refused_rule=rule, refused_detail=detail)
+    )
+
+
 def keep_pending(db: Connection, proposal_id: str) -> bool:
     """Lock the row of a pending proposal until the commit. False: it is pending no more."""
     statement = (
@@ -197,9 +218,7 @@ def note_verdicts(db: Connection, proposal_id: str, verdicts: Mapping[str, Field
         db.execute(
             update(proposal_fields)
             .where(
-                and_(
-                    proposal_fields.c.proposal_id == proposal_id, proposal_fields.c.field == field
-                )
+                and_(proposal_fields.c.proposal_id == proposal_id, proposal_fields.c.field == field)
             )
             .values(verdict=str(verdict))
         )

@@ -48,6 +48,8 @@ proposals = Table(
     Column("superseded_by", _ID),
     Column("decided_by", _ID),
     Column("decided_at", _AT),
+    Column("refused_rule", String(100)),
+    Column("refused_detail", Text),
     Column("assignee", _ID),
     Column("claimed_by", _ID),
     Column("claimed_until", _AT),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared.domain.schema import Scalar
-from shared.errors import NotFound, Rejected
+from shared.errors import CRMUnavailable, NotFound, Rejected
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -66,8 +67,8 @@ def exchange(
 ) -> Answer:
     """Send once and read the whole answer within about ``timeout`` seconds.
 
-    Lets the exceptions of ``requests`` and urllib3 through: what they mean differs between a read
-    and a write, so the connector translates them.
+    Lets `requests.RequestException` through: what it means differs between a read and a write, so
+    the connector translates it.
     """
     deadline = time.monotonic() + timeout
     with session.request(
@@ -101,6 +102,15 @@ def rejection(answer: Answer) -> Rejected:
     return NotFound(answer.reason) if answer.status == 404 else Rejected(answer.reason)
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """`CRMUnavailable` for a 200 of a shape that this CRM does not give: it is not itself."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CRMUnavailable("the CRM's answer has an unknown form") from error
+
+
 def scalar(value: Any) -> Scalar:
     """A CRM value as it travels here: what is no text, whole number or boolean becomes text."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST_EXACT:
@@ -111,17 +121,25 @@ def scalar(value: Any) -> Scalar:
 
 
 def _content(response: Response, deadline: float) -> bytes:
-    """The body. Raises `requests.ReadTimeout` where it drips in past the deadline."""
-    from requests import ReadTimeout
+    """The body. A body that drips in past the deadline is a time-out, a cut one a lost connection.
 
-    parts: list[bytes] = []
-    size = 0
-    while part := response.raw.read1(65536, decode_content=True):
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_ANSWER or time.monotonic() > deadline:
-            raise ReadTimeout("the answer is too long or too slow")
-    return b"".join(parts)
+    It is read below ``requests``, whose time-out starts anew with every byte.
+    """
+    from requests import ConnectionError as ConnectionLost
+    from requests import ReadTimeout
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+    content = b""
+    try:
+        while part := response.raw.read1(65536, decode_content=True):
+            content += part
+            if len(content) > LARGEST_ANSWER or time.monotonic() > deadline:
+                raise ReadTimeout("the answer is too long or too slow")
+    except ReadTimeoutError as error:
+        raise ReadTimeout(error) from error
+    except HTTPError as error:
+        raise ConnectionLost(error) from error
+    return content
 
 
 def _object(content: bytes) -> dict[str, Any] | None:

@@ -75,6 +75,7 @@ SOURCE = Source(
     describe=describe,
     handled=frozenset({"contact.created", "contact.updated", "deal.created", "deal.updated"}),
     ignored=frozenset({"note.created", "draft.created", "draft.promoted", "draft.discarded"}),
+    kept_headers=standard_webhooks.KEPT_HEADERS,
     setup=Setup(
         screen="set up by itself at the first start",
         credential="a signing secret (whsec_…), made at the first start",

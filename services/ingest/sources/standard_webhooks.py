@@ -25,6 +25,7 @@ from services.ingest.source import Description, Identity, Raw, Setup, Source
 from shared.domain.event import EventKind
 from shared.errors import BadPayload
 
+KEPT_HEADERS = ("content-type", "webhook-id", "webhook-signature", "svix-id")
 # The reference libraries let exactly 300 s pass, in both directions.
 TOLERANCE = 300
 
@@ -106,5 +107,6 @@ SOURCE = Source(
     split=split,
     identify=identify,
     describe=describe,
+    kept_headers=KEPT_HEADERS,
     setup=SETUP,
 )

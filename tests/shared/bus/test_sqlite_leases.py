@@ -129,6 +129,20 @@ def test_a_lost_lease_cannot_delete_anothers_delivery(
     assert held.delivery_info["redelivered"]
 
 
+def test_a_late_acknowledgement_cannot_delete_what_waits_again(
+    broker: Broker, connection: Connection, brief: Connection
+) -> None:
+    publish(Producer(connection.channel()), broker, "m1")
+    (late,) = take(brief, broker.work())
+    stop_renewing(brief)
+    time.sleep(LEASE + 0.1)
+    # Looking into any queue gives back what leases have left.
+    assert take(connection, broker.parked(), seconds=0.05) == []
+    with pytest.raises(LeaseLost):
+        late.ack()
+    assert waiting(connection, broker.work()) == 1
+
+
 def test_an_earlier_delivery_to_the_same_owner_cannot_settle_a_later_one(
     broker: Broker, brief: Connection
 ) -> None:

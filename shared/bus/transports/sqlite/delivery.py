@@ -34,7 +34,7 @@ class Subscription:
     @property
     def room(self) -> int:
         """How many messages may be leased now."""
-        return 100 if self.prefetch else PORTION
+        return max(0, self.prefetch - self.outstanding) if self.prefetch else PORTION
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,104 @@
+"""The tables of ingest: what came in, what was accepted, what was refused, and the counts."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+from shared.lease import lease_table
+from shared.outbox import Outbox
+
+metadata = MetaData()
+
+# One row per verified request. Its id begins with the time, so new rows lie side by side.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("source", String(100), nullable=False),
+    Column("endpoint", String(100), nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Column("method", String(10), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("headers", Text, nullable=False),  # JSON, only those that the source reads
+    Column("raw_sha256", String(64), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("content", LargeBinary),  # null: in a file, empty of news, or expired
+    Column("is_expired", Integer, nullable=False, default=0),
+)
+
+# One row per accepted happening. The id is the UUIDv5 of source, endpoint and dedup key, so that
+# its uniqueness is theirs: one index is half the pages to write of two.
+accepted = Table(
+    "accepted",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("source", String(100), nullable=False),
+    Column("endpoint", String(100), nullable=False),
+    Column("dedup_key", Text, nullable=False),
+    Column("type", String(200), nullable=False),
+    Column("delivery_id", String(40), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Column("sent_at", String(32)),
+    Column("sent_as", String(64)),  # the topic it went out under
+    Column("replays", Integer, nullable=False, default=0),
+)
+Index("accepted_unsent", accepted.c.seq, sqlite_where=accepted.c.sent_at.is_(None),
+      postgresql_where=accepted.c.sent_at.is_(None))  # fmt: skip
+
+# One row per refused request, or one for all equal ones of a minute beyond the first.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("source", String(100), nullable=False),
+    Column("endpoint", String(100), nullable=False),
+    Column("reason", String(100), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("is_verified", Integer, nullable=False),
+    Column("received_at", String(32), nullable=False),
+    Column("raw_sha256", String(64)),
+    Column("count", Integer, nullable=False),
+    Column("due_at", String(32), nullable=False),
+    Column("sent_at", String(32)),
+)
+Index("refusals_unsent", refusals.c.due_at, sqlite_where=refusals.c.sent_at.is_(None),
+      postgresql_where=refusals.c.sent_at.is_(None))  # fmt: skip
+
+# What the status page and the metrics read: no query ever counts the big tables.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("source", String(100), nullable=False),
+    Column("endpoint", String(100), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("result", String(20), nullable=False),
+    Column("reason", String(100), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("last_at", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    PrimaryKeyConstraint("source", "endpoint", "day", "result", "reason"),
+)
+
+# Raw bytes too large for a row, and attachments: files named by their hash.
+raw_files = Table(
+    "raw_files",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("expires_at", String(32), nullable=False, index=True),
+)
+
+leases = lease_table(metadata)
+outbox = Outbox(metadata, "ingest")

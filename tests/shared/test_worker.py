@@ -1,0 +1,140 @@
+"""The worker loop on the real broker: one commit, one effect, settled last, nothing lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import faultpoints
+from shared.errors import BadPayload, StoreUnavailable
+from shared.service import do_nothing
+from tests.shared.pipeline import Pipeline, eventually
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Pipeline:
+    return Pipeline(folder=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_killer() -> Iterator[None]:
+    yield
+    faultpoints.wire_killer(None)
+
+
+def waiting(pipeline: Pipeline) -> dict[str, int]:
+    with sqlite3.connect(pipeline.folder / "bus.db") as db:
+        return dict(db.execute("SELECT queue, count(*) FROM messages GROUP BY queue").fetchall())
+
+
+def test_each_message_has_its_effect_and_leaves_the_queue(pipeline: Pipeline) -> None:
+    sent = pipeline.tell(120)
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: not waiting(pipeline))
+    assert sorted(pipeline.noted()) == sorted(sent)
+
+
+def test_a_repeat_has_no_second_effect(pipeline: Pipeline) -> None:
+    [sent] = pipeline.tell(1)
+    with sqlite3.connect(pipeline.folder / "bus.db") as db:
+        body = db.execute("SELECT body FROM messages").fetchone()[0].decode()
+    for _ in range(4):
+        pipeline.put(sent, body)
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: not waiting(pipeline))
+    assert pipeline.noted() == [sent]
+
+
+def test_a_bug_in_one_message_parks_that_one_and_only_that_one(pipeline: Pipeline) -> None:
+    sent = pipeline.tell(10)
+
+    def handler(envelope: Any, deps: Any) -> Any:
+        if envelope.id == sent[4]:
+            raise ZeroDivisionError
+        return pipeline.note(envelope, deps)
+
+    with pipeline.consuming(handler):
+        eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
+    assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[4]})
+
+
+def test_an_effect_that_cannot_commit_is_found_among_its_batch(pipeline: Pipeline) -> None:
+    sent = pipeline.tell(10)
+
+    def handler(envelope: Any, deps: Any) -> Any:
+        def effect(unit: Any) -> None:
+            pipeline.note(envelope, deps)(unit)
+            if envelope.id == sent[7]:
+                raise BadPayload("no")
+
+        return effect
+
+    with pipeline.consuming(handler):
+        eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
+    assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[7]})
+
+
+def test_the_log_is_told_of_a_dead_letter_with_its_reason(pipeline: Pipeline) -> None:
+    pipeline.put("broken", "this is no envelope")
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
+    with pipeline.deps.engine.connect() as connection:
+        [row] = connection.execute(pipeline.deps.outbox.outbox.select()).all()
+    assert row.topic == "message.parked"
+    assert "BadPayload: not JSON" in row.body
+
+
+def test_a_dependency_that_is_down_delays_the_message(pipeline: Pipeline) -> None:
+    pipeline.tell(1)
+
+    def handler(*_: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    with pipeline.consuming(handler):
+        eventually(lambda: waiting(pipeline) == {"audit.in.10s": 1})
+    assert pipeline.noted() == []
+
+
+class Death(BaseException):
+    """Stands for the end of a process: nothing catches it."""
+
+
+@pytest.mark.parametrize("point", ["worker.before_commit", "worker.before_ack", "worker.after_ack"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_death_at_any_point_loses_nothing_and_doubles_nothing(
+    pipeline: Pipeline, point: str
+) -> None:
+    sent = pipeline.tell(5)
+
+    def die_once(name: str) -> None:
+        if name == point:
+            faultpoints.wire_killer(None)
+            raise Death
+
+    faultpoints.wire_killer(die_once)
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: faultpoints._killer is not die_once)
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: not waiting(pipeline), seconds=25)
+    assert sorted(pipeline.noted()) == sorted(sent)
+
+
+def test_a_relay_sends_again_what_was_not_confirmed_and_clears_what_was(pipeline: Pipeline) -> None:
+    sent = pipeline.tell(3)
+    with pipeline.deps.engine.connect() as connection:
+        rows = connection.execute(pipeline.deps.outbox.outbox.select()).all()
+    assert [row.message_id for row in rows] == sent
+    assert all(row.sent_at and row.body is None for row in rows)
+    assert pipeline.relay() == 0
+
+
+def test_a_unit_that_fails_tells_nobody(pipeline: Pipeline) -> None:
+    with pytest.raises(RuntimeError), pipeline.deps.unit_of_work.begin() as unit:
+        pipeline.note(type("E", (), {"id": "never"}), pipeline.deps)(unit)
+        raise RuntimeError
+    assert pipeline.noted() == []
+    assert do_nothing(unit) is None
