@@ -12,7 +12,7 @@ from services.audit.tables import EVENT_ENDS
 from shared.db import reading
 from shared.domain.classification import Outcome
 
-ACCEPTED = text("SELECT count(*) FROM events")
+ACCEPTED = text("SELECT count(*) FROM accepted")
 """What ingest has answered as stored; the table is its own, only read here."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from services.audit.ledger import chunks, stored_ciphers
 from services.audit.tables import BODIES, ENTRIES, PERSON_CHAINS
@@ -90,6 +90,12 @@ def chains_of_contacts(db: Connection, vault: Vault, keys: Sequence[str]) -> lis
     hashes = [vault.person(key) for key in keys]
     query = select(PERSON_CHAINS.c.chain).where(PERSON_CHAINS.c.person.in_(hashes)).distinct()
     return list(db.scalars(query))
+
+
+def newest_of(db: Connection, chain: str) -> int:
+    """The last entry of a chain; -1 where it has none."""
+    last = db.scalar(select(func.max(ENTRIES.c.seq)).where(ENTRIES.c.chain == chain))
+    return -1 if last is None else last
 
 
 def _entries() -> Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from services.classifier.vocabulary import Entry, any_in, entry_of, vocabulary, words_of
+from services.classifier.vocabulary import Entry, entry_of, vocabulary, words_of
 
 LEAST_POINTS = 2
 # A long letter that also says "thank you" is about something else.
@@ -17,12 +17,13 @@ def intent_of(parts: Mapping[str, str]) -> str:
     subject = words_of(parts.get("subject", ""))
     texts = (text for name, text in parts.items() if name not in {"subject", "signature"})
     body = words_of("\n".join(texts))
-    intents = vocabulary().intents
-    scores = {
-        name: sum(points * (any_in(row, body) + 2 * any_in(row, subject)) for points, row in rows)
-        for name, rows in intents.items()
-    }
-    best = max(intents, key=lambda name: scores[name])
+    known = vocabulary()
+    scores = dict.fromkeys(known.points, 0)
+    for weight, words in ((1, body), (2, subject)):
+        for kind, name, row in known.found_in(words):
+            if kind == "intent":
+                scores[name] += weight * known.points[name][row]
+    best = max(known.points, key=lambda name: scores[name])
     if best == "thanks" and body.count(" ") > LONGEST_THANKS:
         return "other"
     return best if scores[best] >= LEAST_POINTS else "other"
@@ -31,7 +32,7 @@ def intent_of(parts: Mapping[str, str]) -> str:
 def is_urgent(parts: Mapping[str, str], urgent_words: tuple[str, ...]) -> bool:
     """Whether the event uses one of the policy's urgent words, as whole words."""
     words = words_of("\n".join(parts.values()))
-    return any_in(_whole(urgent_words), words)
+    return any(piece in words for (piece,) in _whole(urgent_words))
 
 
 @lru_cache(maxsize=8)

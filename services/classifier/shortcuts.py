@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
-from services.classifier.vocabulary import any_in, is_in, vocabulary, words_of
+from services.classifier.vocabulary import vocabulary, words_of
 from shared.domain.event import Event, EventKind
 
 _I = re.IGNORECASE
@@ -64,7 +65,7 @@ def _automatic(event: Event) -> str | None:
     if _AUTO_SUBJECT.search(subject):
         return "its subject is that of an automatic reply"
     body = event.parts.get("body", "")
-    if len(body) < LONGEST_NOTE and any_in(vocabulary().absence, words_of(body)):
+    if len(body) < LONGEST_NOTE and _kinds(words_of(body))["absence"]:
         return "it is an absence note"
     return None
 
@@ -76,11 +77,15 @@ def _bulk(event: Event, words: str, *, is_known: bool) -> str | None:
         return "it came through a mailing list"
     sender = (event.sender.email if event.sender else None) or ""
     is_impersonal = is_list or not is_known or _NO_REPLY.match(sender)
-    if is_impersonal and any_in(vocabulary().newsletter, words):
+    if is_impersonal and _kinds(words)["newsletter"]:
         return "it is a newsletter"
     return None
 
 
 def _advertising(words: str) -> str | None:
-    hits = sum(is_in(entry, words) for entry in vocabulary().spam)
-    return "it advertises to anybody" if hits >= ENOUGH_SPAM else None
+    return "it advertises to anybody" if _kinds(words)["spam"] >= ENOUGH_SPAM else None
+
+
+def _kinds(words: str) -> Counter[str]:
+    """How many entries of each list stand in folded text."""
+    return Counter(kind for kind, _, _ in vocabulary().found_in(words))

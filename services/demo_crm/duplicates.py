@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,20 @@ from services.demo_crm.store import Record
 # "Jon Miller" and "John Miller" reach 0.95, "Anna Weber" and "Anna Weiss" 0.80.
 _ALIKE_NAME = 0.85
 _ALIKE_COMPANY = 0.80
+_NO_NAME = {
+    "and",
+    "und",
+    "the",
+    "ltd",
+    "limited",
+    "llc",
+    "inc",
+    "co",
+    "company",
+    "gmbh",
+    "ag",
+    "kg",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +52,19 @@ def _reason(values: Mapping[str, Value], known: Mapping[str, Value]) -> str | No
         return "same phone number"
     if _like(_name(values), _name(known)) < _ALIKE_NAME:
         return None
-    companies = _plain(values.get("company")), _plain(known.get("company"))
-    if all(companies) and _like(*companies) >= _ALIKE_COMPANY:
+    if _same_company(_plain(values.get("company")), _plain(known.get("company"))):
         return f"similar name and company: {known['company']}"
     return None
+
+
+def _same_company(one: str, other: str) -> bool:
+    """Alike as text, or all words of the shorter name in the longer."""
+    if not one or not other:
+        return False
+    words = [set(re.findall(r"\w+", name)) - _NO_NAME for name in (one, other)]
+    return _like(one, other) >= _ALIKE_COMPANY or (
+        all(words) and min(words, key=len) <= max(words, key=len)
+    )
 
 
 def phone_key(phone: Value) -> str:

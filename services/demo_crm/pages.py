@@ -89,7 +89,7 @@ class Pages:
             fields=FIELDS[record_type],
         )
 
-    def record_(self, request: Request, record_type: str, record_id: str) -> Response:
+    def record_(self, _request: Request, record_type: str, record_id: str) -> Response:
         record = self._store.get(record_type, record_id)
         entries = self._store.history(record_type, record_id)
         return self._page(
@@ -101,8 +101,8 @@ class Pages:
             notes=[entry for entry in entries if entry.kind == "note"],
             timeline=entries,
             deals=self._store.deals_of(record_id) if record_type == "contacts" else [],
+            deal_fields=FIELDS["deals"],
             contact=self._contact_of(record),
-            written=request.args.get("written", ""),
         )
 
     def form_(self, _request: Request, record_type: str, record_id: str) -> Response:

@@ -112,7 +112,8 @@ class GroupCommit(Generic[Entry, Result]):
         if ticket.bell.acquire(timeout=self._patience):
             return
         with self._mutex:
-            if ticket.leads or ticket.result is not None or ticket.error is not None:
+            # The bell may have rung just now; it is held again, as if it had been heard in time.
+            if ticket.bell.acquire(blocking=False):
                 return
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
@@ -126,9 +127,9 @@ class GroupCommit(Generic[Entry, Result]):
                 batch = self._gather()
                 self._write(batch)
         except BaseException as error:
-            for ticket in batch or self._gather():
+            batch = batch or self._gather()
+            for ticket in batch:
                 ticket.error = error
-                batch = batch or [ticket]
             if not isinstance(error, Exception):
                 raise
         finally:

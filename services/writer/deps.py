@@ -25,7 +25,7 @@ class ReadsRecords(Protocol):
     def read(self, ref: RecordRef) -> Reading:
         """Raises `NotFound`, `Rejected` or `CRMUnavailable`."""
 
-    def search(self, text: str) -> Sequence[Candidate]:
+    def candidates(self, text: str) -> Sequence[Candidate]:
         """Records by e-mail, phone or number. Raises `CRMUnavailable`."""
 
     def duplicates(self, fields: Mapping[str, Scalar]) -> Sequence[Candidate]:
@@ -61,7 +61,10 @@ class WritesRecords(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WebDeps:
-    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here."""
+    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here.
+
+    ``ring`` wakes a loop of the worker by name.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -70,6 +73,7 @@ class WebDeps:
     people: Callable[[], Sequence[Account]]
     readers: Mapping[str, ReadsRecords]
     signer: Signer
+    ring: Callable[[str], object] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, func, select, update
 
 from services.writer.office import Stop, effective_end
 from services.writer.tables import (
+    assists,
     card_views,
     classifications,
     corrections,
@@ -276,15 +277,15 @@ def add_work(
 
 def note_view(
     db: Connection, proposal_id: str, person: str, card_digest: str, at: datetime
-) -> None:
-    """The first time this person saw this very card."""
+) -> bool:
+    """The first time this person saw this very card. False: they saw it before."""
     row = {
         "proposal_id": proposal_id,
         "person": person,
         "card_digest": card_digest,
         "opened_at": rfc3339(at),
     }
-    insert_new(db, card_views, [row])
+    return insert_new(db, card_views, [row]) == 1
 
 
 def viewed_at(db: Connection, proposal_id: str, person: str, card_digest: str) -> str | None:
@@ -294,6 +295,17 @@ def viewed_at(db: Connection, proposal_id: str, person: str, card_digest: str) -
         card_views.c.card_digest == card_digest,
     )
     return db.scalar(query)
+
+
+def rounds_of(db: Connection, event_id: str) -> int:
+    """How often an event was sent back."""
+    query = select(func.count()).where(assists.c.event_id == event_id, assists.c.kind == "again")
+    return db.scalar(query) or 0
+
+
+def note_assist(db: Connection, body: Mapping[str, Any], person: str, at: datetime) -> None:
+    row = {name: body[name] for name in ("id", "kind", "proposal_id", "event_id", "round", "note")}
+    insert_new(db, assists, [{**row, "person": person, "asked_at": rfc3339(at)}])
 
 
 def note_correction(
