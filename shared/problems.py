@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flask import g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
+from jinja2 import TemplateError
 from werkzeug.exceptions import HTTPException
 
 from shared.access import door, wants_json
@@ -188,10 +191,25 @@ def _log(error: Exception, problem: Problem) -> str:
     }
     log = structlog.get_logger()
     if problem.status >= 500:
-        log.error("request failed", error=type(error).__name__, exc_info=error, **where)
+        log.error("request failed", error=type(error).__name__, **_cause(error), **where)
     elif not _is_raw():
         log.info("request refused", **where)
     return support_id
+
+
+def _cause(error: Exception) -> dict[str, Any]:
+    """Where it happened. The words of a foreign exception can hold what a customer wrote, so only
+    our own and those of templates, which name variables, are kept.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    cause: dict[str, Any] = {
+        "frames": [f"{Path(one.filename).name}:{one.lineno} {one.name}" for one in frames]
+    }
+    if isinstance(error, (PipelineError, TemplateError)):
+        cause["reason"] = str(error)
+    if error.__cause__ is not None:
+        cause["cause"] = type(error.__cause__).__name__
+    return cause
 
 
 def _headers(error: Exception) -> dict[str, str]:

@@ -144,7 +144,8 @@ def facts_of(entries: Sequence[Logged]) -> Facts:
         Fact(
             seq=logged.seq,
             at=logged.at,
-            topic=logged.topic,
+            # Nothing is concluded from a body that does not have the shape of its topic.
+            topic=logged.topic if logged.fits else f"{logged.topic} (misshapen)",
             body=logged.body,
             said=told(logged.topic, logged.actor, logged.body),
         )

@@ -10,11 +10,25 @@ from services.audit.deps import Deps
 from services.audit.masking import Mask
 from services.audit.projection import ledger_size
 from services.audit.search.index import Document, Page, ValueChange
-from services.audit.search.query import Query
+from services.audit.search.query import FILTERS, Query, parse
 from services.audit.search.words import fold
 from services.audit.unmasking import chains_open_to
 from shared.domain import ids
 from shared.domain.topics import Topic
+
+__all__ = [
+    "FILTERS",
+    "Completeness",
+    "Found",
+    "Page",
+    "Query",
+    "Row",
+    "completeness",
+    "find",
+    "mark",
+    "parse",
+    "record_search",
+]
 
 Marked = tuple[tuple[str, bool], ...]
 """Pieces of a text; true where a searched word stands."""

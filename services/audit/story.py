@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.audit import reader
 from services.audit.answers import Answer, Facts, Item, answers, facts_of, items
@@ -82,7 +82,10 @@ def tell(deps: Deps, chain: str, *, viewer: str) -> Story:
         context.absorb(logged)
     mask = Mask.off() if is_open else mask_of(entries, context)
     facts = facts_of(entries)
-    later = _later(deps, context.record, facts, chain)
+    later = tuple(
+        replace(document, changes=mask.changes(document.changes))
+        for document in _later(deps, context.record, facts, chain)
+    )
     timeline = tuple(_line(logged, mask) for logged in entries)
     found = items(facts)
     return Story(
@@ -151,7 +154,7 @@ def _document_line(document: Document, mask: Mask) -> Line:
         sentence=mask.text(document.sentence),
         excerpt="",
         tone="plain",
-        changes=mask.changes(document.changes),
+        changes=document.changes,
         details=(),
         raw="",
         accepted_body=True,

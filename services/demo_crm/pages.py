@@ -55,7 +55,13 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {"moment": moment, "day": day, "shown": shown, "tint": tint}
+        self._templates.filters |= {
+            "moment": moment,
+            "day": day,
+            "shown": shown,
+            "tint": tint,
+            "typed": as_typed,
+        }
         self._templates.globals |= {"integration": INTEGRATION}
 
     def answer(self, request: Request, endpoint: str, values: Mapping[str, str]) -> Response:
@@ -112,19 +118,14 @@ class Pages:
     def save_(self, request: Request, record_type: str, record_id: str) -> Response:
         """Write what the person changed; a form older than the record comes back, text kept."""
         record = self._store.get(record_type, record_id)
-        typed = {
-            field.name: _typed(field, request.form.get(field.name, ""))
-            for field in FIELDS[record_type].values()
-            if not field.read_only
-        }
-        changed = {name: value for name, value in typed.items() if value != record.fields[name]}
+        changed = _changed_fields(request, record_type)
         try:
             version = _version_of(request)
             if changed:
                 author = Author(name=PERSON)
                 self._store.update(record_type, record_id, changed, author, if_version=version)
         except Refused as refusal:
-            return self._form(refusal.status, record, {**record.fields, **typed}, refusal)
+            return self._form(refusal.status, record, {**record.fields, **changed}, refusal)
         return redirect(f"/{record_type}/{record_id}", 303)
 
     def note_(self, request: Request, record_type: str, record_id: str) -> Response:
@@ -191,11 +192,32 @@ def _past_by_field(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return past
 
 
+def _changed_fields(request: Request, record_type: str) -> dict[str, Value]:
+    """What differs from the values that the form itself showed, so no untouched field is sent."""
+    typed = {
+        field.name: (_typed(field, request.form.get(field.name, "")), field)
+        for field in FIELDS[record_type].values()
+        if not field.read_only and field.name in request.form
+    }
+    return {
+        name: value
+        for name, (value, field) in typed.items()
+        if value != _typed(field, request.form.get(f"was-{name}", ""))
+    }
+
+
 def _version_of(request: Request) -> int:
     text = request.form.get("version", "")
     if not re.fullmatch(r"[0-9]{1,15}", text):
         raise Refused(400, "bad_form", "the form is incomplete")
     return int(text)
+
+
+def as_typed(value: Value) -> str:
+    """A stored value as the form sends it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
 
 
 def _typed(field: Field, text: str) -> Value:

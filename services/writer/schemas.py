@@ -161,9 +161,7 @@ class OpenedSchema(Noun):
 
 class WorkSchema(Noun):
     noun = Work
-    action = fields.String(
-        required=True, validate=validate.OneOf(["done", "assigned", "reopened"])
-    )
+    action = fields.String(required=True, validate=validate.OneOf(["done", "assigned", "reopened"]))
     assignee = fields.String(load_default=None, allow_none=True, validate=ID)
     note = fields.String(load_default=None, allow_none=True, validate=NOTE)
 
@@ -185,7 +183,9 @@ class CardFiltersSchema(Noun):
     field = fields.String(load_default=None, validate=validate.Length(max=200))
     source = fields.String(load_default=None, validate=validate.Length(max=100))
     risk = fields.String(load_default=None, validate=validate.OneOf(["normal", "sensitive"]))
-    older_than_minutes = fields.Integer(load_default=None, validate=validate.Range(min=0, max=10**7))
+    older_than_minutes = fields.Integer(
+        load_default=None, validate=validate.Range(min=0, max=10**7)
+    )
     prompt_version = fields.String(load_default=None, validate=validate.Length(max=100))
     assignee = fields.String(load_default=None, validate=validate.Length(max=200))
     after = fields.String(load_default=None, validate=validate.Length(max=300))
@@ -246,5 +246,3 @@ def read_query(schema: type[Schema], args: Mapping[str, str]) -> Any:
     """The filters of a URL; empty and unknown ones are left out. Raises `BadPayload`."""
     names = set(schema().fields)
     return load(schema, {k: v for k, v in args.items() if k in names and v.strip()})
-
-

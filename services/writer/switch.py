@@ -11,6 +11,9 @@ from services.writer.tables import stop_intervals, stop_switch
 from services.writer.views import StopView
 from shared.db import upsert
 from shared.domain.schema import parse_instant, rfc3339
+from shared.domain.topics import Topic
+from shared.errors import Conflict
+from shared.outbox import Unit
 
 
 def is_stopped(db: Connection) -> bool:
@@ -29,6 +32,25 @@ def turn(db: Connection, *, stopped: bool, person: str, reason: str, at: datetim
         running = stop_intervals.c.until.is_(None)
         db.execute(stop_intervals.update().where(running).values(until=rfc3339(at)))
     return True
+
+
+def stop(unit: Unit, *, person: str, reason: str) -> None:
+    """Stop writing and tell the log. Raises `Conflict` where it is stopped already."""
+    if not turn(unit.db, stopped=True, person=person, reason=reason, at=unit.now):
+        raise Conflict("Writing is stopped already.")
+    _tell(unit, Topic.WRITING_STOPPED, person, reason)
+
+
+def resume(unit: Unit, *, person: str, reason: str) -> None:
+    """Let writing go on and tell the log. Raises `Conflict` where it was not stopped."""
+    if not turn(unit.db, stopped=False, person=person, reason=reason, at=unit.now):
+        raise Conflict("Writing is not stopped.")
+    _tell(unit, Topic.WRITING_RESUMED, person, reason)
+
+
+def _tell(unit: Unit, topic: Topic, person: str, reason: str) -> None:
+    actor = f"person:{person}"
+    unit.publish(topic, {"reason": reason}, subject="writing", actor=actor, key=rfc3339(unit.now))
 
 
 def stops(db: Connection) -> tuple[Stop, ...]:

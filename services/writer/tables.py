@@ -253,6 +253,7 @@ drafts = Table(
     Column("state", String(20), nullable=False),
     Column("created_at", _AT, nullable=False),
     Column("record", _ID),
+    Column("reason", Text),
     Column("decided_by", _ID),
     Column("decided_at", _AT),
     Index("drafts_by_state", "state", "created_at"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from kombu.connection import Connection
 from kombu.exceptions import ChannelError, KombuError, OperationalError
+from kombu.exceptions import ConnectionError as BrokerConnectionError
 
 from shared.bus import transports
 from shared.errors import BrokerUnavailable, ConfigurationError
@@ -31,7 +32,13 @@ def translated(*, ignore_lost_channel: bool = False) -> Iterator[None]:
     """Kombu's errors as `BrokerUnavailable`."""
     try:
         yield
-    except (OperationalError, ChannelError, KombuError, OSError) as error:
+    except (
+        OperationalError,
+        BrokerConnectionError,
+        ChannelError,
+        KombuError,
+        OSError,
+    ) as error:
         if isinstance(error, transports.PublishError):
             raise
         if ignore_lost_channel:

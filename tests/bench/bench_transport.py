@@ -1,4 +1,4 @@
-"""Measures the embedded broker: `python tests/bench/bench_transport.py` prints JSON."""
+"""Measures the embedded broker: `python -m tests.bench.bench_transport` prints JSON."""
 
 from __future__ import annotations
 

@@ -1,0 +1,117 @@
+"""The log as files that anybody can check with ``verify.py``: entries, checkpoints, key."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from services.audit import reader
+from services.audit.deps import Deps
+from services.audit.reader import Logged
+from services.audit.tables import CHECKPOINTS, ENTRIES
+from shared.db import reading
+from shared.domain.ledger import LedgerEntrySchema
+from shared.domain.schema import dump
+
+ENTRIES_FILE, CHECKPOINTS_FILE, VKEY_FILE = "entries.jsonl", "checkpoints.jsonl", "log.vkey"
+
+
+def entry_line(logged: Logged, *, with_bodies: bool) -> str:
+    """One line of ``entries.jsonl``."""
+    line: dict[str, Any] = dump(LedgerEntrySchema, logged.entry())
+    line["leaf"] = logged.leaf
+    if logged.body is None:
+        line["opened"] = None
+    elif with_bodies:
+        line["opened"] = {"salt": logged.salt, "body": logged.body}
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def entry_lines(deps: Deps, *, with_bodies: bool, size: int | None = None) -> Iterator[str]:
+    """All entries that were there at the start; each step is a short read of its own."""
+    upto, seq = log_size(deps) if size is None else size, 0
+    while seq < upto:
+        with reading(deps.engine) as db:
+            found = reader.after(db, deps.vault, seq, min(reader.STEP, upto - seq))
+        if not found:
+            return
+        yield from (entry_line(logged, with_bodies=with_bodies) for logged in found)
+        seq = found[-1].seq + 1
+
+
+def checkpoint_lines(deps: Deps, *, size: int) -> Iterator[str]:
+    """The checkpoints over no more than ``size`` entries, in the order of signing."""
+    query = select(CHECKPOINTS.c.note, CHECKPOINTS.c.at).where(CHECKPOINTS.c.size <= size)
+    with reading(deps.engine) as db:
+        rows = db.execute(query.order_by(CHECKPOINTS.c.size)).all()
+    for row in rows:
+        yield json.dumps({"note": row.note, "at": row.at}, ensure_ascii=False) + "\n"
+
+
+def log_size(deps: Deps) -> int:
+    with reading(deps.engine) as db:
+        last = db.scalar(select(func.max(ENTRIES.c.seq)))
+    return 0 if last is None else last + 1
+
+
+def write_export(
+    deps: Deps,
+    folder: Path,
+    *,
+    with_bodies: bool = True,
+    told: Callable[[int], None] = lambda _: None,
+) -> int:
+    """The three files in ``folder``; returns the number of entries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size, written = log_size(deps), 0
+    with (folder / ENTRIES_FILE).open("w", encoding="utf-8") as file:
+        for line in entry_lines(deps, with_bodies=with_bodies, size=size):
+            file.write(line)
+            written += 1
+            told(written)
+    with (folder / CHECKPOINTS_FILE).open("w", encoding="utf-8") as file:
+        file.writelines(checkpoint_lines(deps, size=size))
+    (folder / VKEY_FILE).write_text(deps.vkey.text() + "\n", encoding="utf-8")
+    return written
+
+
+def zip_stream(deps: Deps) -> Iterator[bytes]:
+    """The export as a zip file, made while it is sent; bodies stay closed, so it names nobody."""
+    size, sink = log_size(deps), _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, lines in (
+            (ENTRIES_FILE, entry_lines(deps, with_bodies=False, size=size)),
+            (CHECKPOINTS_FILE, checkpoint_lines(deps, size=size)),
+            (VKEY_FILE, iter([deps.vkey.text() + "\n"])),
+        ):
+            with archive.open(name, "w") as file:
+                for line in lines:
+                    file.write(line.encode())
+                    yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """What the archive has written since it was last asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._waiting += data
+        return len(data)
+
+    def take(self) -> bytes:
+        found = bytes(self._waiting)
+        self._waiting.clear()
+        return found

@@ -1,0 +1,174 @@
+"""The stranger's story through the API: from a real webhook to an approved, proved change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.product import Client, Product, eventually, running
+
+DANA = "dana.miller@example.com"
+NEW_PHONE = "+12025550186"
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with running(tmp_path_factory.mktemp("product")) as product:
+        yield product
+
+
+@pytest.fixture(scope="module")
+def client(product: Product) -> Client:
+    return product.client()
+
+
+def card_for(client: Client, field: str, value: str) -> Any:
+    """The pending card that proposes this value, as soon as it is there."""
+
+    def found() -> Any:
+        for row in client.get("/api/cards")["rows"]:
+            for one in row["fields"]:
+                if one["field"] == field and one["after"] == value:
+                    return client.get(f"/api/cards/{row['id']}")
+        return None
+
+    return eventually(found)
+
+
+def dana(product: Product) -> Any:
+    [match] = product.crm(f"/api/search?email={DANA}")["results"]
+    return product.crm(f"/api/contacts/{match['id']}")
+
+
+def test_the_whole_story(product: Product, client: Client) -> None:
+    said = product.command("demo")
+    assert said.returncode == 0, said.stdout + said.stderr
+
+    card = card_for(client, "phone", NEW_PHONE)
+    [line] = card["lines"]
+    assert (line["before"], line["proposed"]) == ("+12025550101", NEW_PHONE)
+    assert line["evidence"]["quote"] in "+1 202 555 0186"
+    now = client.get(f"/api/cards/{card['row']['id']}/now")
+    assert now["reachable"] is True
+    assert now["fields"] == [{"field": "phone", "value": "+12025550101", "moved": False}]
+
+    answer = client.post(f"/api/cards/{card['row']['id']}/approve", card_digest=now["card_digest"])
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: dana(product)["fields"]["phone"] == NEW_PHONE)
+
+    change = eventually(lambda: _applied(client, card["row"]["id"]))
+    assert change["fields"][0]["read_back"] == NEW_PHONE
+    assert change["receipt_seq"] is not None
+
+    hits = eventually(lambda: _story_is_searchable(client))
+    story = client.get(f"/api/chains/{hits[0]['chain']}")
+    assert story["complete"] is True
+    assert len(story["answers"]) == 8
+    topics = [entry["topic"] for entry in story["timeline"]]
+    order = [
+        "event.received",
+        "event.classified",
+        "decision.made",
+        "change.intended",
+        "change.applied",
+    ]
+    assert [topic for topic in topics if topic in order] == order
+
+    verified = product.command("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def _applied(client: Client, card_id: str) -> Any:
+    change = client.get(f"/api/cards/{card_id}")["change"]
+    return change if change and change["state"] == "applied" and change["read_at"] else None
+
+
+def _story_is_searchable(client: Client) -> Any:
+    rows = client.get("/api/search", q=DANA)["rows"]
+    return rows if any(row["topic"] == "change.applied" for row in rows) else None
+
+
+def test_a_decision_is_made_once(product: Product, client: Client) -> None:
+    decided = client.get("/api/cards", tab="decided")["rows"]
+    assert decided
+    answer = client.post(
+        f"/api/cards/{decided[0]['id']}/reject", reason="other", comment="too late"
+    )
+    assert answer.status_code == 409
+
+
+def test_an_edited_value_is_written_byte_for_byte(product: Product, client: Client) -> None:
+    card = card_for(client, "phone", "+12025550193")
+    digest = client.get(f"/api/cards/{card['row']['id']}/now")["card_digest"]
+    fields = {"phone": {"verdict": "edited", "value": "+12025550194"}}
+    answer = client.post(
+        f"/api/cards/{card['row']['id']}/approve", card_digest=digest, fields=fields
+    )
+    assert answer.status_code == 200, answer.text
+    change = eventually(lambda: _applied(client, card["row"]["id"]))
+    assert change["fields"][0]["read_back"] == "+12025550194"
+
+
+def test_an_edit_beyond_the_policy_is_refused_by_name(client: Client) -> None:
+    rows = eventually(lambda: client.get("/api/cards")["rows"])
+    card = client.get(f"/api/cards/{rows[0]['id']}")
+    fields = {
+        line["field"]: {"verdict": "edited", "value": "x\u0000" + "y" * 5000}
+        for line in card["lines"]
+    }
+    answer = client.post(
+        f"/api/cards/{rows[0]['id']}/approve", card_digest=card["card_digest"], fields=fields
+    )
+    assert answer.status_code in {403, 422}
+    assert card["lines"][0]["field"] in answer.text
+
+
+def test_a_rejection_needs_a_reason_and_is_in_the_log(client: Client) -> None:
+    row = eventually(lambda: client.get("/api/cards")["rows"])[0]
+    refused = client.post(f"/api/cards/{row['id']}/reject", reason="because")
+    assert refused.status_code == 422
+    answer = client.post(f"/api/cards/{row['id']}/reject", reason="not_asked_for", comment="no")
+    assert answer.status_code == 200, answer.text
+
+    def logged() -> bool:
+        story = client.get(f"/api/chains/{row['event_id']}")
+        return any(line["topic"] == "decision.made" for line in story["timeline"])
+
+    eventually(logged)
+
+
+def test_the_complaint_and_the_injection_wait_for_a_person(client: Client) -> None:
+    rows = eventually(lambda: _with_flag(client, "injection"))
+    assert not any(
+        row["id"] for row in client.get("/api/cards")["rows"] if "credit_limit" in str(row)
+    )
+    assert rows
+
+
+def _with_flag(client: Client, flag: str) -> list[Any]:
+    return [row for row in client.get("/api/worklist")["rows"] if flag in row["flags"]]
+
+
+def test_every_accepted_event_is_accounted_for(product: Product, client: Client) -> None:
+    def balanced() -> bool:
+        text = client.session.get(f"{product.url}/metrics", timeout=10).text
+        counts = {
+            line.split('"')[1]: float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith("countersign_events{")
+        }
+        assert counts["difference"] == 0
+        return counts["accepted"] >= 9 and counts["waiting"] == 0
+
+    eventually(balanced)
+
+
+def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -> None:
+    before = client.get("/api/cards", tab="decided")["total"]
+    assert product.stop() == 0
+    product.start()
+    assert client.get("/api/cards", tab="decided")["total"] == before
+    assert product.command("verify").returncode == 0
