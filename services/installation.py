@@ -119,7 +119,7 @@ class Installation:
         for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
             path = self.keys / f"{name}.token"
             if not path.exists():
-                write_secret(path, secrets.token_urlsafe(32).encode())
+                write_secret(path, secrets.token_hex(32).encode())
         ledger = self.keys / "ledger.key"
         if not ledger.exists():
             write_secret(ledger, secrets.token_bytes(32))

@@ -152,16 +152,27 @@ def commands() -> dict[str, click.Command]:
     from services.dead import dead, replay
     from services.ingest.commands import source
     from services.writer.policy_cli import policy
-    from shared.people_cli import people
 
     return {
         "dead": dead,
         "erase": erase,
         "export": export,
-        "people": people,
+        "people": _people_group(),
         "policy": policy,
         "reindex": reindex,
         "replay": replay,
         "source": source,
         "verify": verify,
     }
+
+
+def _people_group() -> click.Group:
+    """The people commands, working on the people of this installation."""
+    from shared.people_cli import PeopleCommands, people
+
+    @click.pass_context
+    def hand_over(ctx: click.Context) -> None:
+        home: Installation = ctx.obj
+        ctx.obj = PeopleCommands(people=people_of(home), public_url=home.public_url)
+
+    return click.Group("people", commands=people.commands, callback=hand_over, help=people.help)

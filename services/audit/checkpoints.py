@@ -103,8 +103,9 @@ def seal_waiting(deps: Any) -> None:
 
 def last_checkpoint(db: Connection) -> SignedCheckpoint | None:
     """The newest checkpoint."""
-    row = db.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.size.desc()).limit(1)).first()
-    return None if row is None else SignedCheckpoint(**row._mapping)
+    newest = select(CHECKPOINTS).order_by(CHECKPOINTS.c.size.desc()).limit(1)
+    row = db.execute(newest).mappings().first()
+    return None if row is None else SignedCheckpoint(**row)
 
 
 def covering_checkpoint(db: Connection, seq: int) -> SignedCheckpoint | None:

@@ -13,7 +13,7 @@ from services.audit.checkpoints import Signer
 from services.audit.search.index import SearchIndex
 from services.audit.vault import Vault
 from shared.bus.envelope import Envelope
-from shared.outbox import Outbox, Unit, UnitOfWork
+from shared.outbox import Outbox, Relay, Unit, UnitOfWork
 from shared.proof import VerifierKey
 
 
@@ -51,6 +51,7 @@ class WebDeps(Deps):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps(Deps):
-    """The worker signs checkpoints."""
+    """The worker signs checkpoints; ``relay`` is there where it also sends messages."""
 
     signer: Signer
+    relay: Relay | None = None

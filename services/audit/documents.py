@@ -110,7 +110,7 @@ def document(logged: Logged, context: Context) -> Document:
         decided_by=", ".join(approvers) or None,
         outcome=said.outcome,
         changes=said.changes,
-        tokens=tuple([*_words(logged, said), *dict.fromkeys(keys)]),
+        tokens=(*_words(logged, said), *dict.fromkeys(keys)),
     )
 
 

@@ -112,7 +112,7 @@ def record_search(deps: Deps, query: Query, found: Found, *, person: str) -> Non
         )
 
 
-def _row(document: Document, query: Query, is_open: bool) -> Row:  # noqa: FBT001 - private
+def _row(document: Document, query: Query, is_open: bool) -> Row:
     mask = Mask.off() if is_open else _mask(document)
     excerpt = mask.text(document.excerpt)
     return Row(

@@ -66,9 +66,7 @@ def drafts_of(envelope: Envelope, vault: Vault) -> list[Draft]:
     return drafts
 
 
-def _step_draft(
-    envelope: Envelope, number: int, step: Mapping[str, Any], vault: Vault
-) -> Draft:
+def _step_draft(envelope: Envelope, number: int, step: Mapping[str, Any], vault: Vault) -> Draft:
     topic = str(step["topic"])
     body = step.get("data")
     return _draft(

@@ -165,9 +165,7 @@ def _fresh(db: Connection, drafts: Sequence[Draft]) -> list[Draft]:
     return [draft for draft in drafts if by_id.get(draft.message_id) is draft]
 
 
-def _ciphers(
-    db: Connection, vault: Vault, drafts: Sequence[Draft]
-) -> dict[str, AESGCM | None]:
+def _ciphers(db: Connection, vault: Vault, drafts: Sequence[Draft]) -> dict[str, AESGCM | None]:
     """The cipher of each chain, made where the chain is new; ``None`` for an erased one."""
     chains = list(dict.fromkeys(draft.chain for draft in drafts))
     ciphers = stored_ciphers(db, vault, chains)
@@ -181,9 +179,7 @@ def _ciphers(
     return ciphers
 
 
-def stored_ciphers(
-    db: Connection, vault: Vault, chains: Sequence[str]
-) -> dict[str, AESGCM | None]:
+def stored_ciphers(db: Connection, vault: Vault, chains: Sequence[str]) -> dict[str, AESGCM | None]:
     """The ciphers of the chains that have one; ``None`` for an erased chain."""
     ciphers: dict[str, AESGCM | None] = {}
     for some in chunks(chains):
@@ -262,5 +258,3 @@ def _move(db: Connection, edge: Edge, frontier: Frontier, drafts: Sequence[Draft
 
 def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[at : at + MOST_VALUES] for at in range(0, len(values), MOST_VALUES))
-
-

@@ -17,7 +17,9 @@ _VALUE_KEYS = frozenset(
     {"before", "after", "now", "value", "read_back", "quote", "title", "sender", "changes"}
 )
 _PLAIN_KEYS = frozenset({"verified", "field", "kind", "type", "crm", "id", "part", "maker"})
-_NAME_KEYS = re.compile(r"name|company|address|street|city|zip|postal|phone|mobile|mail|birth", re.I)
+_NAME_KEYS = re.compile(
+    r"name|company|address|street|city|zip|postal|phone|mobile|mail|birth", re.IGNORECASE
+)
 
 
 def mask_email(text: str) -> str:
@@ -109,7 +111,7 @@ def personal_values(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _personal(value: Any, *, hide: str) -> Iterator[str]:
-    """``hide`` is empty, ``whole`` for a value, or ``words`` for a name, each part of which tells."""
+    """``hide`` is empty, ``whole`` for a value, ``words`` for a name: each part of it tells."""
     if isinstance(value, str):
         if hide and "\n" not in value and len(value) <= LONGEST_HIDDEN:
             yield value

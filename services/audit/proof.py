@@ -68,9 +68,7 @@ def _path(db: Connection, seq: int, sealed: SignedCheckpoint | None) -> list[byt
         return []
 
 
-def _holds(
-    deps: Deps, leaf: bytes, seq: int, path: list[bytes], sealed: SignedCheckpoint
-) -> bool:
+def _holds(deps: Deps, leaf: bytes, seq: int, path: list[bytes], sealed: SignedCheckpoint) -> bool:
     try:
         checkpoint = open_checkpoint(sealed.note, [deps.vkey])
     except (BadPayload, BadSignature):

@@ -74,9 +74,7 @@ def of_chain(db: Connection, vault: Vault, chain: str) -> list[Logged]:
     return _open(db, vault, _entries().where(ENTRIES.c.chain == chain).order_by(ENTRIES.c.seq))
 
 
-def of_chains_before(
-    db: Connection, vault: Vault, chains: Sequence[str], seq: int
-) -> list[Logged]:
+def of_chains_before(db: Connection, vault: Vault, chains: Sequence[str], seq: int) -> list[Logged]:
     """The entries of these chains below ``seq``, in ledger order."""
     found = list[Logged]()
     for some in chunks(chains):

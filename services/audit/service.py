@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from sqlalchemy import Engine
 
 from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
@@ -15,23 +18,21 @@ from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
 from services.audit.tables import OUTBOX, metadata
 from services.audit.vault import load_vault
+from shared.bus.publisher import Publisher
 from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
-from shared.outbox import UnitOfWork
+from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import ServiceSettings, setting
 
-import dataclasses
-
 INDICES = {"sqlite": open_fts5}
 PREFETCH = 200
-PROJECTION = "projection"
-RELAY = "relay"
+SEAL_SECONDS = 60
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     """What both parts need. ``keys_dir`` holds ledger.key and, for the worker, checkpoints."""
 
@@ -43,10 +44,7 @@ class Settings(ServiceSettings):
 def wire_web(settings: Settings) -> WebDeps:
     """The pages: they read the ledger and write only to their own outbox. No signing key."""
     engine = open_database(settings.database_url)
-
-    def wake() -> None:
-        notify(settings.wake_dir, f"audit.{RELAY}")
-
+    wake = _bell(settings, "relay")
     return WebDeps(
         engine=engine,
         outbox=OUTBOX,
@@ -62,14 +60,9 @@ def wire_web(settings: Settings) -> WebDeps:
 def wire_worker(settings: Settings) -> WorkerDeps:
     """The one that appends, signs and indexes."""
     engine = open_database(settings.database_url)
-
-    def wake() -> None:
-        notify(settings.wake_dir, f"audit.{RELAY}")
-
-    def ring() -> None:
-        notify(settings.wake_dir, f"audit.{PROJECTION}")
-
+    wake, ring = _bell(settings, "relay"), _bell(settings, "projection")
     signer = load_signer(settings.keys_dir)
+    publisher = Publisher(settings.broker_url)
     return WorkerDeps(
         engine=engine,
         outbox=OUTBOX,
@@ -80,8 +73,41 @@ def wire_worker(settings: Settings) -> WorkerDeps:
         vkey=load_vkey(settings.keys_dir),
         ingest=_ingest(settings),
         signer=signer,
+        relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
 
 
-def _ingest(settings: Settings) -> Any:
+def _bell(settings: Settings, loop: str) -> Callable[[], None]:
+    """Wakes a loop of the worker, from whichever process."""
+
+    def ring() -> None:
+        notify(settings.wake_dir, f"audit.{loop}")
+
+    return ring
+
+
+def _ingest(settings: Settings) -> Engine | None:
     return open_database(settings.ingest_database_url) if settings.ingest_database_url else None
+
+
+def _relay(deps: WorkerDeps) -> None:
+    assert deps.relay is not None, "the worker was wired with a relay"
+    deps.relay.drain()
+
+
+SERVICE = Service(
+    name="audit",
+    tables=metadata,
+    web=Web(settings=Settings, wire=wire_web, blueprints=(pages, api)),
+    worker=Worker(
+        settings=Settings,
+        wire=wire_worker,
+        handlers=dict.fromkeys(consumed_by("audit"), log),
+        loops=(
+            Loop(name="relay", seconds=0.5, run=_relay),
+            Loop(name="projection", seconds=0.5, run=Projection().catch_up),
+            Loop(name="checkpoint", seconds=SEAL_SECONDS, run=seal_waiting),
+        ),
+        prefetch=PREFETCH,
+    ),
+)

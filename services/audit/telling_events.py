@@ -51,7 +51,9 @@ def shown(value: Any) -> str | None:
 def maker_text(maker: Body) -> str:
     if maker["kind"] == "person":
         return f"{maker['name']} (a person)"
-    return f"the {'rules' if maker['kind'] == 'rules' else 'model'} {maker['name']}@{maker['version']}"
+    return (
+        f"the {'rules' if maker['kind'] == 'rules' else 'model'} {maker['name']}@{maker['version']}"
+    )
 
 
 def value_changes(

@@ -1,4 +1,4 @@
-"""Who may see the values of which chain: nobody, until they say why; then for a quarter of an hour."""
+"""Who may see the values of which chain: nobody, until they say why, and then for 15 minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps personal data erasable: a key per chain, wrapped by one master key, and keyed hashes."""
+"""What keeps personal data erasable: a key per chain under one master key, and keyed hashes."""
 
 from __future__ import annotations
 

@@ -218,21 +218,21 @@ class Log:
             self.bad.append((seq, seq, "a change was written without a sealed intent before it"))
 
     def compare(self) -> None:
-        for whose, root in self.seals.get(self.count, ()):
+        here = root_of(self.peaks) if self.count in self.seals else EMPTY
+        for whose, root in sorted(self.seals.get(self.count, ()), key=lambda seal: seal[1] == here):
             self.sealed = self.count if whose == "log" else self.sealed
-            if self.straight and root == root_of(self.peaks):
+            if self.straight and root == here:
                 self.agreed[whose] = self.count
             elif self.straight:
-                what = (
-                    f"not what the {whose} sealed; the log's own seals fit to {self.agreed['log']}"
-                )
-                self.bad.append((self.count - 1, self.agreed[whose], what))
+                what = f"not what the {whose} sealed; own seals fit to {self.agreed['log']}"
+                self.bad.append((max(self.count - 1, 0), self.agreed[whose], what))
                 self.straight = False
 
     def verdict(self) -> tuple[int, str]:
         for whose, end in self.ends.items():
-            if (here := min(self.count, self.ends["log"])) < end:
-                self.bad.append((end - 1, here, f"missing: the {whose} sealed {end} entries"))
+            if min(self.count, self.ends["log"]) < end:
+                last, first = min(self.count, end - 1), self.agreed["log"]
+                self.bad.append((last, first, f"missing: the {whose} sealed {end} entries"))
         if self.bad:
             last, *_ = min(self.bad)
             start = min(first for _, first, _ in self.bad if first <= last)

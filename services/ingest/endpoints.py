@@ -10,13 +10,13 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
 from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
@@ -51,11 +51,11 @@ class Endpoints:
         source: str,
         name: str = DEFAULT_ENDPOINT,
         *,
-        secret: str | None = None,
+        secrets: Sequence[str] = (),
         public_url: str | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Endpoint:
-        """A new endpoint, with a fresh secret unless one is given.
+        """A new endpoint, with a fresh secret unless some are given.
 
         Raises `NotFound` for an unknown source, `Conflict` for an endpoint that is there.
         """
@@ -66,7 +66,7 @@ class Endpoints:
         endpoint = Endpoint(
             source=source,
             name=name,
-            secrets=(secret or new_secret(source),),
+            secrets=tuple(secrets) or (new_secret(source),),
             public_url=public_url,
             options=dict(options or {}),
         )
@@ -116,10 +116,10 @@ def new_secret(source: str) -> str:
     """A fresh secret in the form that the source's sender takes."""
     form = SOURCES[source].setup.secret_form
     if form.startswith("whsec_"):
-        return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+        return f"whsec_{base64.b64encode(token_bytes(32)).decode()}"
     if form == "user:password":
-        return f"countersign:{secrets.token_urlsafe(24)}"
-    return secrets.token_urlsafe(32)
+        return f"countersign:{token_urlsafe(24)}"
+    return token_urlsafe(32)
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
@@ -190,7 +190,7 @@ def _texts(row: Any, key: str, where: str) -> Sequence[str]:
 def _write(path: Path, endpoints: Iterable[Endpoint]) -> None:
     """All or nothing, readable by the owner only. Secret files are named again, not copied."""
     known = _secret_files(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write("".join(_toml(endpoint, known) for endpoint in endpoints))
         file.flush()

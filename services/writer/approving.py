@@ -223,7 +223,7 @@ def who_decided(row: Row[Any]) -> str:
 
 
 def _require_current(deps: WebDeps, proposal: Proposal) -> None:
-    """The CRM still holds what was shown. A CRM that is down stops nobody: the write looks again."""
+    """The CRM still holds what was shown. One that is down stops nobody: the write looks again."""
     live = read_live(deps, proposal)
     if live is None:
         return
@@ -386,3 +386,26 @@ def _the_one(deps: WebDeps, proposal_id: str, text: str) -> RecordRef:
         count = "No record" if not of_type else "More than one record"
         raise BadPayload(f"{count} is found by “{text}”: give an e-mail address or phone number.")
     return of_type.pop()
+
+
+def entitlement(
+    db: Connection,
+    deps: WebDeps,
+    person: Person,
+    proposal: Proposal,
+    given: list[Decision],
+    in_force: InForce,
+    now: datetime,
+) -> tuple[str | None, datetime | None]:
+    """Why this person cannot approve the card now, and when a second look is possible."""
+    facts = _facts(db, deps, in_force, now)
+    blocked = rules.why_not_entitled(proposal, person.id, facts)
+    mine = [one for one in given if one.approver == person.id]
+    if blocked or not mine:
+        return blocked, None
+    if not rules.is_solo(facts):
+        return "You have approved this; a second person must too.", None
+    earliest = mine[0].decided_at + rules.cooling_off(facts.policy)
+    if now < earliest:
+        return "You are the only approver: take a second look later.", earliest
+    return None, earliest

@@ -75,7 +75,7 @@ def collect(
         stopped=switch.is_stopped(db),
         state=own.state if own is not None else None,
         other_changes=tuple(row.id for row in rows if own is None or row.id != own.id),
-        written=_written(db, proposal, approvals, own, now),
+        written=_written(db, proposal, own, now),
         receipt=change_store.receipt_of(own) if own is not None else None,
         log_keys=sources.log_keys() if own is not None and own.receipt else (),
         live=live,
@@ -87,7 +87,6 @@ def collect(
 def _written(
     db: Connection,
     proposal: Proposal,
-    decisions: Sequence[Decision],
     own: Row[Any] | None,
     now: datetime,
 ) -> Mapping[str, Any]:

@@ -129,9 +129,7 @@ def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
     change_id = ids.change_id(decision.proposal_id, decision.card_digest)
     known = [one for one, _ in store.decisions_for(unit.db, row.id, decision.card_digest)]
     try:
-        # The message is only a hint: what counts is what the web side stored and signed.
-        if decision not in known:
-            raise NotApproved("this approval was never stored", rule="stored")
+        _require_stored(decision, known)
         docket = facts.collect(
             unit.db,
             deps.sources,
@@ -161,6 +159,12 @@ def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
             chain=change.event_id,
         )
     reached("intend.intended")
+
+
+def _require_stored(decision: Decision, known: list[Decision]) -> None:
+    """The message is only a hint: what counts is what the web side stored and signed."""
+    if decision not in known:
+        raise NotApproved("this approval was never stored", rule="stored")
 
 
 def _is_repeat(unit: Unit, change_id: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,7 @@ def _supersede(unit: Unit, proposal: Proposal, *, by: str) -> None:
 
 
 def _lay_rest(
-    unit: Unit, proposal: Proposal, taken: Set[str], by: str, origin: Origin, policy: Policy
+    unit: Unit, proposal: Proposal, taken: AbstractSet[str], by: str, origin: Origin, policy: Policy
 ) -> None:
     """The fields that nobody took come again, in a proposal that links back."""
     rest = tuple(field for field in proposal.fields if field.field not in taken)

@@ -50,8 +50,8 @@ class Facts:
     ``policy`` is the version in force now, ``None`` while the file is wrong. ``shown_policy`` is
     the hash that was in force when the card was shown; the signed card digest binds it. ``people``
     are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
-    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are the values that
-    the change to be undone had replaced.
+    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are
+    the values that the change to be undone had replaced.
     """
 
     now: datetime

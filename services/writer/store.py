@@ -1,4 +1,4 @@
-"""Rows of proposals and decisions: written and moved by compare-and-set, never by read-then-write."""
+"""Rows of proposals and decisions: written and moved by compare-and-set alone."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from services.writer.tables import (
 from shared.db import insert_new, upsert
 from shared.domain.classification import Classification, ClassificationSchema
 from shared.domain.decision import Decision, DecisionSchema, FieldVerdict
+from shared.domain.event import Event
 from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema
 from shared.domain.schema import Scalar, dump, load, parse_instant, rfc3339
 from shared.errors import NotFound
@@ -234,6 +235,14 @@ def set_columns(db: Connection, proposal_id: str, **values: Any) -> None:
     )
 
 
+def sender_of(event: Event) -> str | None:
+    """Who says they sent it, in one line."""
+    if event.sender is None:
+        return None
+    parts = (event.sender.name, event.sender.email or event.sender.phone)
+    return " · ".join(part for part in parts if part) or None
+
+
 def insert_classification(db: Connection, answer: Classification) -> bool:
     """Keep the whole answer for the event; a later round replaces it. False: it was here."""
     row = {
@@ -242,6 +251,9 @@ def insert_classification(db: Connection, answer: Classification) -> bool:
         "source": answer.event.source,
         "received_at": rfc3339(answer.event.received_at),
         "record": str(answer.record) if answer.record else None,
+        "subject": answer.event.subject,
+        "sender": sender_of(answer.event),
+        "flags": to_json(list(answer.flags)),
         # The steps (prompts among them) are for the log alone.
         "body": to_json({**dump(ClassificationSchema, answer), "steps": []}),
     }

@@ -155,6 +155,9 @@ classifications = Table(
     Column("source", String(100), nullable=False),
     Column("received_at", _AT, nullable=False),
     Column("record", _ID, index=True),
+    Column("subject", Text),
+    Column("sender", Text),
+    Column("flags", Text, nullable=False),
     Column("body", Text, nullable=False),
 )
 

@@ -85,7 +85,7 @@ class Fts5Index:
             total = db.execute(counted, values).fetchone()[0]
             below = 2**62 if page.before is None else page.before
             rows = db.execute(
-                f"SELECT docs.shown, docs.seq {source} AND {_ROWID[bool(query.terms)]} < ?"  # noqa: S608 - as above
+                f"SELECT docs.shown, docs.seq {source} AND {_ROWID[bool(query.terms)]} < ?"
                 f" ORDER BY {_ROWID[bool(query.terms)]} DESC LIMIT ?",
                 (*values, below, page.size + 1),
             ).fetchall()

@@ -79,7 +79,9 @@ def any_key(tokens: list[str]) -> Term:
 
 
 # ``name:value``, ``name:"a value"``, ``"a phrase"`` or a run without spaces.
-_PIECE = re.compile(r'(?:(?P<name>[a-z]+):(?=\S))?(?:"(?P<quoted>[^"]*)"?|(?P<bare>\S+))', re.I)
+_PIECE = re.compile(
+    r'(?:(?P<name>[a-z]+):(?=\S))?(?:"(?P<quoted>[^"]*)"?|(?P<bare>\S+))', re.IGNORECASE
+)
 
 
 def parse(text: str, filters: Mapping[str, str] | None = None) -> Query:
@@ -121,8 +123,10 @@ def _pieces(text: str) -> Iterator[tuple[str, str, bool]]:
         text = text.replace(phone, re.sub(r"\s", "", phone))
     for match in _PIECE.finditer(text):
         quoted = match["quoted"]
-        yield (match["name"] or "").lower(), quoted if quoted is not None else match["bare"], (
-            quoted is not None
+        yield (
+            (match["name"] or "").lower(),
+            quoted if quoted is not None else match["bare"],
+            (quoted is not None),
         )
 
 

@@ -92,7 +92,7 @@ def national_digits(digits: str) -> str | None:
 
 
 def orders_of(text: str) -> list[str]:
-    """Order numbers in a text, compacted to letters and digits: ``INV-2026/17`` is ``inv202617``."""
+    """Order numbers in a text, letters and digits alone: ``INV-2026/17`` is ``inv202617``."""
     folded = fold(text)
     if not any(char.isdecimal() for char in folded):
         return []

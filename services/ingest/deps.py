@@ -1,0 +1,43 @@
+"""What the door, the pages and the relay of ingest need, handed in by `service.py` or a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from services.ingest.endpoints import Endpoints
+from services.ingest.group_commit import ProcessLock
+from services.ingest.inbox import Inbox
+from services.ingest.raw import RawFiles
+from shared.outbox import Outbox, Relay, Sends, UnitOfWork
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDeps:
+    """``public_url`` is the address that senders use, without a slash at its end."""
+
+    engine: Engine
+    outbox: Outbox
+    unit_of_work: UnitOfWork
+    clock: Callable[[], datetime]
+    endpoints: Endpoints
+    inbox: Inbox
+    files: RawFiles
+    public_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDeps:
+    """``gate`` is the lock that the door's commits take too; ``relay`` carries the outbox."""
+
+    engine: Engine
+    outbox: Outbox
+    unit_of_work: UnitOfWork
+    clock: Callable[[], datetime]
+    files: RawFiles
+    gate: ProcessLock
+    publisher: Sends
+    relay: Relay

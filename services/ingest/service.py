@@ -1,0 +1,98 @@
+"""Ingest: takes webhooks and mails in, makes them durable, answers, and passes them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.ingest.deps import WebDeps, WorkerDeps
+from services.ingest.endpoints import Endpoints
+from services.ingest.group_commit import ProcessLock
+from services.ingest.inbox import Inbox
+from services.ingest.pages import sources_blueprint
+from services.ingest.raw import RawFiles
+from services.ingest.relay import relay, retain
+from services.ingest.routes import hooks_blueprint
+from services.ingest.store import metadata, outbox
+from shared.bus.wake import notify
+from shared.db import open_database
+from shared.domain.schema import now
+from shared.outbox import Relay, UnitOfWork
+from shared.service import Loop, Service, Web, Worker
+from shared.settings import ServiceSettings, setting
+
+NAME = "ingest"
+RELAY = f"{NAME}.relay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings(ServiceSettings):
+    endpoints_file: Path = setting("the configured endpoints with their secrets")
+    raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(ServiceSettings):
+    raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
+
+
+def wire_web(settings: WebSettings) -> WebDeps:
+    engine = open_database(settings.database_url)
+    files = RawFiles(settings.raw_dir)
+
+    def wake() -> None:
+        notify(settings.wake_dir, RELAY)
+
+    return WebDeps(
+        engine=engine,
+        outbox=outbox,
+        unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake),
+        clock=now,
+        endpoints=Endpoints(settings.endpoints_file),
+        inbox=Inbox(engine, files, _gate(settings.raw_dir), wake),
+        files=files,
+        public_url=settings.public_url.rstrip("/"),
+    )
+
+
+def wire_worker(settings: WorkerSettings) -> WorkerDeps:
+    from shared.bus.publisher import Publisher
+
+    engine = open_database(settings.database_url)
+    publisher = Publisher(settings.broker_url)
+    return WorkerDeps(
+        engine=engine,
+        outbox=outbox,
+        unit_of_work=UnitOfWork(
+            engine=engine,
+            outbox=outbox,
+            clock=now,
+            wake=lambda: None,
+        ),
+        clock=now,
+        files=RawFiles(settings.raw_dir),
+        gate=_gate(settings.raw_dir),
+        publisher=publisher,
+        relay=Relay(engine=engine, outbox=outbox, publisher=publisher, clock=now),
+    )
+
+
+def _gate(raw_dir: Path) -> ProcessLock:
+    """One lock file for all processes of this machine that write ingest's database."""
+    return ProcessLock(raw_dir / ".writer.lock")
+
+
+SERVICE = Service(
+    name=NAME,
+    tables=metadata,
+    web=Web(settings=WebSettings, wire=wire_web, blueprints=(hooks_blueprint, sources_blueprint)),
+    worker=Worker(
+        settings=WorkerSettings,
+        wire=wire_worker,
+        handlers={},
+        loops=(
+            Loop(name="relay", seconds=0.5, run=relay),
+            Loop(name="retention", seconds=3600, run=retain),
+        ),
+    ),
+)
