@@ -60,7 +60,7 @@ def _welcome(home: Installation, *, is_first: bool) -> None:
         first_endpoints(home)
         first_admin(home)
     people = people_of(home)
-    admin = next(account for account in people.all().values() if "admin" in account.roles)
+    admin = next(account for account in people.all() if "admin" in account.roles)
     link = f"{home.public_url}/sign-in/{people.make_link(admin.id)}"
     click.echo(f"Countersign runs at     {home.public_url}")
     click.echo(f"Sign in once, 15 min    {link}")
@@ -82,6 +82,8 @@ def demo(home: Installation, *, clear: bool) -> None:
     from services.wiring import demo_secrets
 
     secrets = demo_secrets(home)
+    if not secrets:
+        raise click.ClickException(f"nothing is set up in {home.root}: start `make run` first")
     base = f"http://127.0.0.1:{home.run.port}"
     failed = 0
     for post in posts(secrets, uuid.uuid4().hex[:12]):
@@ -98,11 +100,11 @@ def demo(home: Installation, *, clear: bool) -> None:
 
 
 def _clear_demo(home: Installation) -> None:
-    from services.demo_crm.database import Database
+    from services.demo_crm.app import create_app
     from services.demo_crm.seed import reset
 
-    database = Database(home.root / "crm.db")
-    reset(database)
+    crm = create_app(home.root / "crm.db", home.token("crm-read"), home.token("crm-write"))
+    reset(crm.store)
     click.echo("The demo CRM holds its sample records again. The log keeps what happened.")
 
 

@@ -142,10 +142,10 @@ class Installation:
             "CRM_READ_TOKEN_FILE": str(self.keys / "crm-read.token"),
         }
         people = {"PEOPLE_FILE": str(self.people)}
-        raw = {"RAW_DIR": str(self.root / "raw"), "ENDPOINTS_FILE": str(self.endpoints)}
+        raw = {"RAW_DIR": str(self.root / "raw")}
         log = {"SEARCH_URL": self.database("search"), "KEYS_DIR": keys}
         table: Mapping[tuple[str, str], dict[str, str]] = {
-            ("ingest", "web"): raw,
+            ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
             ("ingest", "worker"): raw,
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},

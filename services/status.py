@@ -22,6 +22,17 @@ from shared.db import reading
 from shared.domain.schema import parse_instant
 from shared.web import Measure
 
+STATES = (
+    "accepted",
+    "proposed",
+    "nothing_to_do",
+    "a_person_must_look",
+    "rejected",
+    "failed",
+    "waiting",
+    "difference",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StatusDeps:
@@ -82,29 +93,20 @@ def measures(deps: StatusDeps) -> Iterable[Measure]:
     """What `/metrics` shows; every value is read at scrape time."""
     for line in queue_lines(deps.home):
         labels = {"queue": line.name}
-        yield Measure("countersign_queue_messages", "Messages waiting", line.waiting, labels)
-        yield Measure(
-            "countersign_queue_age_seconds", "Age of the oldest message", line.oldest, labels
-        )
-        yield Measure("countersign_dead_letters", "Messages parked", line.parked, labels)
+        yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
+        yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
+        yield _gauge("dead_letters", "Messages parked", line.parked, labels)
     counted = balance(deps.parts["audit"])
-    for name in (
-        "accepted",
-        "proposed",
-        "nothing_to_do",
-        "a_person_must_look",
-        "rejected",
-        "failed",
-        "waiting",
-        "difference",
-    ):
-        labels = {"state": name}
-        yield Measure(
-            "countersign_events", "Accepted events by state", getattr(counted, name), labels
-        )
-    usage = shutil.disk_usage(deps.home.root)
-    yield Measure("countersign_disk_free_bytes", "Free bytes of DATA_DIR", usage.free, {})
-    yield Measure("countersign_oldest_card_seconds", "Age of the oldest card", _oldest(deps), {})
+    for state in STATES:
+        labels = {"state": state}
+        yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)
+    free = shutil.disk_usage(deps.home.root).free
+    yield _gauge("disk_free_bytes", "Free bytes of DATA_DIR", free, {})
+    yield _gauge("oldest_card_seconds", "Age of the oldest waiting card", _oldest(deps), {})
+
+
+def _gauge(name: str, help_: str, value: float, labels: dict[str, str]) -> Measure:
+    return Measure(name=f"countersign_{name}", help=help_, value=value, labels=labels)
 
 
 def _oldest(deps: StatusDeps) -> float:

@@ -29,7 +29,7 @@ def people_of(home: Installation) -> People:
 
 def first_admin(home: Installation) -> None:
     """A first start has one person who may do everything; `countersign people` adds more."""
-    people_of(home).add("Admin", roles=("admin", "approver", "support"), id="admin")
+    people_of(home).add("Admin", roles=("admin", "approver", "support"))
 
 
 def first_endpoints(home: Installation) -> None:
@@ -96,7 +96,7 @@ def web_application(home: Installation) -> Any:
         [*parts, ("status", frame, status_deps)],
         people_of(home),
         public_url=home.public_url,
-        sessions=Sessions(open_database(home.database("sessions")), now),
+        sessions=Sessions(engine=open_database(home.database("sessions"))),
         counts=counts,
         banner=banner,
         readiness={"writing": lambda: queries.stop_state(writer).problem},

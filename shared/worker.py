@@ -64,7 +64,9 @@ class Consuming:
         self.publisher.close()
 
     def _consume(self) -> None:
-        consumer = Consumer(self.broker_url, self.name, prefetch=self.worker.prefetch)
+        # What a service wires may ask for less: one at a time where a model is asked.
+        prefetch = getattr(self.deps, "prefetch", self.worker.prefetch)
+        consumer = Consumer(self.broker_url, self.name, prefetch=prefetch)
         try:
             while not self.stop.is_set():
                 if batch := consumer.next_batch(POLL_SECONDS):

@@ -45,13 +45,17 @@ def entry_lines(deps: Deps, *, with_bodies: bool, size: int | None = None) -> It
         seq = found[-1].seq + 1
 
 
-def checkpoint_lines(deps: Deps, *, size: int) -> Iterator[str]:
-    """The checkpoints over no more than ``size`` entries, in the order of signing."""
-    query = select(CHECKPOINTS.c.note, CHECKPOINTS.c.at).where(CHECKPOINTS.c.size <= size)
+def checkpoint_lines(deps: Deps) -> list[str]:
+    """All checkpoints in the order of signing.
+
+    They are read before the entries are counted: none may say more than the export holds, unless
+    the end of the log was cut off.
+    """
+    query = select(CHECKPOINTS.c.note, CHECKPOINTS.c.at).order_by(CHECKPOINTS.c.size)
     with reading(deps.engine) as db:
-        rows = db.execute(query.order_by(CHECKPOINTS.c.size)).all()
-    for row in rows:
-        yield json.dumps({"note": row.note, "at": row.at}, ensure_ascii=False) + "\n"
+        rows = db.execute(query).all()
+    lines = ({"note": row.note, "at": row.at} for row in rows)
+    return [json.dumps(line, ensure_ascii=False) + "\n" for line in lines]
 
 
 def log_size(deps: Deps) -> int:
@@ -69,6 +73,7 @@ def write_export(
 ) -> int:
     """The three files in ``folder``; returns the number of entries."""
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = checkpoint_lines(deps)
     size, written = log_size(deps), 0
     with (folder / ENTRIES_FILE).open("w", encoding="utf-8") as file:
         for line in entry_lines(deps, with_bodies=with_bodies, size=size):
@@ -76,18 +81,19 @@ def write_export(
             written += 1
             told(written)
     with (folder / CHECKPOINTS_FILE).open("w", encoding="utf-8") as file:
-        file.writelines(checkpoint_lines(deps, size=size))
+        file.writelines(checkpoints)
     (folder / VKEY_FILE).write_text(deps.vkey.text() + "\n", encoding="utf-8")
     return written
 
 
 def zip_stream(deps: Deps) -> Iterator[bytes]:
     """The export as a zip file, made while it is sent; bodies stay closed, so it names nobody."""
+    checkpoints = checkpoint_lines(deps)
     size, sink = log_size(deps), _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in (
             (ENTRIES_FILE, entry_lines(deps, with_bodies=False, size=size)),
-            (CHECKPOINTS_FILE, checkpoint_lines(deps, size=size)),
+            (CHECKPOINTS_FILE, iter(checkpoints)),
             (VKEY_FILE, iter([deps.vkey.text() + "\n"])),
         ):
             with archive.open(name, "w") as file:

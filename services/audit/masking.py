@@ -32,7 +32,7 @@ def mask_email(text: str) -> str:
 def mask_phone(text: str) -> str:
     """``+1 555 010 0101`` is ``+1 ••• ••01``: the country code and the last two digits stay."""
     digits = [char for char in text if char.isdecimal()]
-    country = re.match(r"\s*\+\d{1,2}", text)
+    country = re.match(r"\s*\+(?:[17]|\d\d)", text)
     start = f"{country.group().strip()} " if country else ""
     return f"{start}{DOTS} ••{''.join(digits[-2:])}"
 

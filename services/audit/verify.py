@@ -4,8 +4,7 @@ It shares no code with what wrote the log, so no mistake hides in both. An expor
 entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", "subject", "chain",
                    "message_id", "cause", "commitment"}; beside these, and no part of the entry:
                    "opened": {"salt": 64 hex digits, "body": {...}}, null once erased, or left out;
-                   "leaf": hex, the leaf hash the log keeps, or left out: it proves nothing, but
-                   it shows which entry was changed, not only between which checkpoints
+                   "leaf": hex, the hash the log keeps: no proof, it helps to name a changed entry
 checkpoints.jsonl  {"note": a C2SP signed note, "at": time of signing}, in the order of signing
 log.vkey           the log's verifier keys, one a line; --vkey, from elsewhere, is the safe way
     commitment = hex SHA-256(salt || JCS(body))         leaf = SHA-256(0x00 || JCS(entry))
@@ -43,7 +42,8 @@ def _map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a key is given twice")
-    return dict(sorted(members.items(), key=lambda member: member[0].encode("utf-16-be")))
+    units = None if "".join(members).isascii() else lambda pair: pair[0].encode("utf-16-be")
+    return dict(sorted(pairs, key=units))
 
 
 def _whole(digits: str) -> int:
@@ -218,8 +218,8 @@ class Log:
             self.bad.append((seq, seq, "a change was written without a sealed intent before it"))
 
     def compare(self) -> None:
-        here = root_of(self.peaks) if self.count in self.seals else EMPTY
-        for whose, root in sorted(self.seals.get(self.count, ()), key=lambda seal: seal[1] == here):
+        here = root_of(self.peaks)
+        for whose, root in sorted(self.seals[self.count], key=lambda seal: (seal[1] == here, seal)):
             self.sealed = self.count if whose == "log" else self.sealed
             if self.straight and root == here:
                 self.agreed[whose] = self.count
@@ -231,7 +231,8 @@ class Log:
     def verdict(self) -> tuple[int, str]:
         for whose, end in self.ends.items():
             if min(self.count, self.ends["log"]) < end:
-                last, first = min(self.count, end - 1), self.agreed["log"]
+                last = min(self.count, end - 1)
+                first = self.agreed["log"] if self.straight else last
                 self.bad.append((last, first, f"missing: the {whose} sealed {end} entries"))
         if self.bad:
             last, *_ = min(self.bad)
@@ -247,17 +248,18 @@ class Log:
 
 def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str]:
     log = Log(keys)
-    for whose, path in ("log", paths[1]), ("witness", witness):
+    for whose, path in ("witness", witness), ("log", paths[1]):
         text = path.read_text("utf-8") if path else ""
         for record in text.splitlines() if text[:1] in ("", "{") else [write({"note": text})]:
             log.seal(record, whose)
-        if path and whose not in log.ends and not log.bad:
+        if path and not log.ends and not log.bad:
             raise ValueError(f"{path} holds no checkpoint")
-    log.compare()
     with paths[0].open("rb") as lines:
-        for line in lines:
-            log.take(line)
-            log.compare()
+        for line in itertools.chain([b""], lines):
+            if line:
+                log.take(line)
+            if log.count in log.seals:
+                log.compare()
             if log.count % 100_000 == 0:
                 sys.stderr.write(f"{log.count} entries read\n")
     return log.verdict()

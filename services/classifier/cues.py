@@ -22,11 +22,13 @@ class Role(StrEnum):
 # Cues before a value; of several the last one before it counts.
 _BEFORE = re.compile(
     r"(?P<old>\b(?:old|former|previous)\b|\binstead of\b|\brather than\b|\bno longer\b|\bnot\b|"
-    r"\bwas\b|\bused to be\b|\bdelete\b|\bremove\b|\bfrom\b(?! now)|\breplac(?:es|ing)\b|\bcurrently\b|"
+    r"\bwas\b|\bused to be\b|\bdelete\b|\bremove\b|\bfrom\b(?! now)|\breplac(?:es|ing)\b|"
+    r"\bcurrently\b|"
     r"\balte[nrsm]?\b|\b(?:an)?statt\b|\bnicht mehr\b|\bbisher\w*|\bfrühere?\w*|\blösch\w*|\bvon\b|"
     r"\bersetzt\b|\bancien\w*|\bau lieu de\b|\bremplace\b|\bantigu\w+|\ben (?:vez|lugar) de\b|"
     r"\boude?\b|\bin plaats van\b)"
-    r"|(?P<new>\bnew\b|\bnow\b|\bchanged?\b[^.\n]{0,30}\bto\b|\bplease (?:only )?(?:use|note|update)\b|"
+    r"|(?P<new>\bnew\b|\bnow\b|\bchanged?\b[^.\n]{0,30}\bto\b|\bplease (?:only )?(?:use|note|"
+    r"update)\b|"
     r"\bswitched to\b|\bfrom now on\b|\bupdated?\b|\bto:?\s*$|\bwith:?\s*$|"
     r"\bneue[nrsm]?\b|\bneu\b|\bjetzt\b|\bnun\b|\bab sofort\b|\bkünftig\b|\bnur noch\b|\blautet\b|"
     r"\bgeändert\b|\bauf:?\s*$|\bnouve\w+|\bdésormais\b|\bmaintenant\b|\bnuev[oa]\b|"
@@ -34,7 +36,8 @@ _BEFORE = re.compile(
     r"|(?P<reach>\bcall (?:me|us)\b|\breach (?:me|us)\b|\bcontact (?:me|us)\b|\bring (?:me|us)\b|"
     r"\btext me\b|\bmy (?:number|phone|mobile|cell|e-?mail)\b|\bour (?:number|phone|e-?mail)\b|"
     r"\bavailable (?:on|at|under)\b|\bwrite to (?:me|us)\b|\bemail me at\b|"
-    r"\berreich\w*|\bmeine (?:nummer|telefonnummer|handynummer|mail|e-?mail)\w*|\bruf\w* (?:mich|uns)\b|"
+    r"\berreich\w*|\bmeine (?:nummer|telefonnummer|handynummer|mail|e-?mail)\w*|"
+    r"\bruf\w* (?:mich|uns)\b|"
     r"\bunter\b|\brückruf\b|\bjoindre\b|\bmon numéro\b|\bllám\w+|\bmi número\b|\bbereikbaar\b|"
     r"\bmijn nummer\b)",
     _I,

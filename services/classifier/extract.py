@@ -28,6 +28,7 @@ _PHONE = re.compile(r"(?<![\w#€$£.,-])(?:\+|\(\+?|00)?\d(?:[\d\u00a0 ()./-]{5
 _NOT_PHONE = re.compile(
     r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}$|^\d{4}-\d{2}-\d{2}|^\d{1,3}(?:[.,]\d{3})+$|^\d{5,6}$"
 )
+_DIALLED = re.compile(r"^\(?0?\d{2,4}\)?[ ./-]\d{3,4}[ ./-]\d{3,5}$")
 _PHONE_WORD = re.compile(
     r"phone|number|tel\b|tel[.:]|mobile|cell|call|text|ring|reach|dial|whatsapp|sms|telefon|nummer|"
     r"handy|mobil|ruf|erreich|anruf|portable|numéro|móvil|número|llam|bellen|contact",
@@ -51,13 +52,15 @@ _ENGLISH = re.compile(
     r"(?:\s*,?\s*(?P<postal_code>\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2})\b)?)?"
 )
 _GERMAN = re.compile(
-    r"(?P<address>(?:[A-ZÄÖÜ][\wäöüß.-]*[ -]){0,3}[A-ZÄÖÜ]?[\wäöüß-]*(?:straße|strasse|str\.|weg|platz|"
+    r"(?P<address>(?:[A-ZÄÖÜ][\wäöüß.-]*[ -]){0,3}[A-ZÄÖÜ]?[\wäöüß-]*(?:straße|strasse|str\.|"
+    r"weg|platz|"
     r"allee|gasse|ring|ufer|damm|chaussee|steig|markt|Straße|Weg|Platz|Allee|Ring|Ufer|Damm) "
     r"\d{1,4} ?[a-z]?\b)"
     rf"(?:\s*[,\n]\s*(?:D-)?(?P<postal_code>\d{{4,5}}) (?P<city>{_CITY}))?"
 )
 _ADDRESS_WORD = re.compile(
-    r"\b(?:moved|moving|new (?:\w+ )?(?:address|office|premises|home)|address (?:is now|has changed|"
+    r"\b(?:moved|moving|new (?:\w+ )?(?:address|office|premises|home)|address (?:is now|"
+    r"has changed|"
     r"changed)|change of address|relocat\w+|now (?:live|located|based)|umgezogen|umzug|ziehen um|"
     r"neue[nrs]? (?:\w+ )?(?:adresse|anschrift|büro)|adresse (?:lautet|hat sich)|adressänderung|"
     r"nouvelle adresse|déménag\w+|nueva dirección|mudado|nieuwe adres|nieuw adres|verhuisd)\b",
@@ -75,7 +78,8 @@ _COMPANY = re.compile(
     r"\b(?:[Mm]eine|[Uu]nsere) neue Firma (?:ist|heißt)(?: jetzt)?(?: die)?|"
     r"\b[Ii]ch (?:arbeite|bin) (?:jetzt|nun|ab sofort|inzwischen) (?:bei|für)(?: der)?|"
     r"\b[Mm]ein neuer Arbeitgeber ist(?: die)?|"
-    r"\bje travaille maintenant (?:chez|pour)|\bahora trabajo (?:en|para)|\bik werk nu (?:bij|voor))"
+    r"\bje travaille maintenant (?:chez|pour)|\bahora trabajo (?:en|para)|\bik werk nu (?:bij|"
+    r"voor))"
     rf"\s+(?P<company>{_PROPER})"
 )
 _ROLE = r"[A-ZÄÖÜ][\wäöüß&/-]+(?: (?:of|for|the|and|&|für|der|im|[A-ZÄÖÜ][\wäöüß&/-]+)){0,5}"
@@ -87,8 +91,10 @@ _TITLE = re.compile(
     rf"\s+(?P<job_title>{_ROLE})"
 )
 _PREFERS = re.compile(
-    r"\b(?:prefer(?:red)?|from now on|in (?:the )?future|going forward|best way to (?:reach|contact)|"
-    r"(?:please )?only (?:contact|call|text|write|reach|e-?mail)|rather (?:be|have|you)|am liebsten|"
+    r"\b(?:prefer(?:red)?|from now on|in (?:the )?future|going forward|best way to (?:reach|"
+    r"contact)|"
+    r"(?:please )?only (?:contact|call|text|write|reach|e-?mail)|rather (?:be|have|you)|"
+    r"am liebsten|"
     r"künftig|in zukunft|bitte nur(?: noch)?|lieber|bevorzuge\w*|préfère|de préférence|prefiero|"
     r"liever)\b",
     _I,
@@ -112,7 +118,8 @@ def phones(text: str, company: Company) -> Iterator[Found]:
         if _NOT_PHONE.match(quote) or sum(c.isdigit() for c in quote) < 7:
             continue
         left, right = clause_around(text, match.start(), match.start() + len(quote))
-        is_named = quote.startswith(("+", "(+", "00")) or _PHONE_WORD.search(left + right[:40])
+        is_plain = quote.startswith(("+", "(+", "00")) or _DIALLED.match(quote)
+        is_named = is_plain or _PHONE_WORD.search(left + right[:40])
         number = phone_key(quote, company.region) if is_named else None
         if number is None or number in company.phones:
             continue

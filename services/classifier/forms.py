@@ -17,7 +17,8 @@ _LABELS: dict[str, str] = {
     " neueemail",
     "phone": "phone phonenumber telephone tel telefon telefonnummer mobile mobilenumber mobilephone"
     " cell cellphone handy handynummer mobil rufnummer telefono movil telefoon telefoonnummer"
-    " numerodetelephone contactnumber yourphone newphone newphonenumber neuetelefonnummer daytimephone",
+    " numerodetelephone contactnumber yourphone newphone newphonenumber neuetelefonnummer "
+    "daytimephone",
     "company": "company companyname organisation organization business firma firmenname unternehmen"
     " societe entreprise empresa bedrijf bedrijfsnaam employer arbeitgeber",
     "job_title": "jobtitle title position role jobposition beruf funktion rolle poste fonction"

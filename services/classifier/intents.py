@@ -12,10 +12,18 @@ LEAST_POINTS = 2
 LONGEST_THANKS = 60
 
 
+NOT_THE_LETTER = frozenset({"subject", "signature"})
+
+
+def own_words(parts: Mapping[str, str]) -> Mapping[str, str]:
+    """The parts without quoted history: that was said before, maybe by ourselves."""
+    return {name: text for name, text in parts.items() if name != "quoted"}
+
+
 def intent_of(parts: Mapping[str, str]) -> str:
     """The name of the intent that the words speak for; ``other`` if none does."""
     subject = words_of(parts.get("subject", ""))
-    texts = (text for name, text in parts.items() if name not in {"subject", "signature"})
+    texts = (text for name, text in own_words(parts).items() if name not in NOT_THE_LETTER)
     body = words_of("\n".join(texts))
     known = vocabulary()
     scores = dict.fromkeys(known.points, 0)
@@ -31,7 +39,7 @@ def intent_of(parts: Mapping[str, str]) -> str:
 
 def is_urgent(parts: Mapping[str, str], urgent_words: tuple[str, ...]) -> bool:
     """Whether the event uses one of the policy's urgent words, as whole words."""
-    words = words_of("\n".join(parts.values()))
+    words = words_of("\n".join(own_words(parts).values()))
     return any(piece in words for (piece,) in _whole(urgent_words))
 
 
@@ -42,7 +50,7 @@ def _whole(urgent_words: tuple[str, ...]) -> tuple[Entry, ...]:
 
 def language_of(parts: Mapping[str, str]) -> str:
     """``de`` or ``en``, by the small words; English where neither is plain."""
-    words = words_of("\n".join(parts.values())[:4000]).split()
+    words = words_of("\n".join(own_words(parts).values())[:4000]).split()
     languages = vocabulary().languages
     german = sum(word in languages["de"] for word in words)
     return "de" if german > sum(word in languages["en"] for word in words) else "en"

@@ -10,7 +10,7 @@ from services.classifier.cues import Role
 from services.classifier.extract import Found, addresses, channel, emails, employment, phones
 from services.classifier.forms import form_values
 from services.classifier.guard import Subject
-from services.classifier.intents import intent_of, is_urgent, language_of
+from services.classifier.intents import intent_of, is_urgent, language_of, own_words
 from services.classifier.names import first_name, introduced, signed, split_name
 from shared.domain.classification import Outcome, Urgency
 from shared.domain.event import EventKind
@@ -29,7 +29,7 @@ _BASIS = {
 _REPLACES = frozenset({"replaced", "stated", "form"})
 _STRENGTH = ("replaced", "form", "stated", "header", "reach", "signature", "mentioned")
 _NOTHING = frozenset({"auto_reply", "spam", "thanks", "record_change"})
-_ADDRESS_FIELDS = frozenset({"address", "city", "postal_code"})
+_NEED_MORE = frozenset({"complaint", "cancellation", "unsubscribe", "invoice", "appointment"})
 
 
 def answer_by_rules(subject: Subject) -> Answer:
@@ -80,7 +80,8 @@ def _intent(subject: Subject, suggestions: list[Suggestion]) -> str:
 
 def _outcome(intent: str, *, has_fields: bool) -> Outcome:
     if has_fields:
-        return Outcome.PROPOSED
+        # A complaint with a new number in it needs more than a look at the number.
+        return Outcome.A_PERSON_MUST_LOOK if intent in _NEED_MORE else Outcome.PROPOSED
     return Outcome.NOTHING_TO_DO if intent in _NOTHING else Outcome.A_PERSON_MUST_LOOK
 
 
@@ -136,7 +137,7 @@ def _suggestions(subject: Subject) -> Iterator[Suggestion]:
     event = subject.event
     if event.kind is EventKind.FORM:
         yield from _from_form(subject)
-    for part, text in event.parts.items():
+    for part, text in own_words(event.parts).items():
         if part == "signature":
             yield from _from_signature(subject, text)
         elif not (event.kind is EventKind.FORM and part in _labelled(subject)):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from services.classifier.intents import own_words
 from services.classifier.vocabulary import vocabulary, words_of
 from shared.domain.event import Event, EventKind
 
@@ -48,7 +49,7 @@ def shortcut(event: Event, *, is_known: bool) -> Shortcut | None:
         return Shortcut(intent="auto_reply", flag="auto_reply", reason=why)
     if event.kind is EventKind.RECORD_CHANGE:
         return None
-    words = words_of("\n".join(event.parts.values()))
+    words = words_of("\n".join(own_words(event.parts).values()))
     why = _bulk(event, words, is_known=is_known) if event.kind is EventKind.MAIL else None
     if not why and not is_known:
         why = _advertising(words)
@@ -58,9 +59,10 @@ def shortcut(event: Event, *, is_known: bool) -> Shortcut | None:
 def _automatic(event: Event) -> str | None:
     sender = (event.sender.email if event.sender else None) or ""
     subject = event.subject or event.parts.get("subject", "")
-    if _BOUNCE_SENDER.match(sender) or _BOUNCE_SUBJECT.search(subject):
+    is_bounce = "bounce" in event.facts or _BOUNCE_SENDER.match(sender)
+    if is_bounce or _BOUNCE_SUBJECT.search(subject):
         return "a mail system reports that a mail could not be delivered"
-    if event.facts.get("auto_submitted", "no").lower() not in {"", "no"}:
+    if "auto_reply" in event.facts:
         return "the mail says of itself that a machine sent it"
     if _AUTO_SUBJECT.search(subject):
         return "its subject is that of an automatic reply"
@@ -71,8 +73,7 @@ def _automatic(event: Event) -> str | None:
 
 
 def _bulk(event: Event, words: str, *, is_known: bool) -> str | None:
-    precedence = event.facts.get("precedence", "").lower()
-    is_list = "list_id" in event.facts or precedence in {"bulk", "list"}
+    is_list = "bulk" in event.facts
     if is_list and not is_known:
         return "it came through a mailing list"
     sender = (event.sender.email if event.sender else None) or ""

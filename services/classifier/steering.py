@@ -77,7 +77,8 @@ _SIGNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
             "jailbroken",
         ),
         re.compile(
-            r"\b(?:to|for|dear|hey|hello|attention|note to)\s*,?\s*(?:you\s*,\s*)?(?:the |any |all )?"
+            r"\b(?:to|for|dear|hey|hello|attention|note to)\s*,?\s*(?:you\s*,\s*)?(?:the |any |"
+            r"all )?"
             r"(?:ai|a\.i\.|llm|language model|gpt|chatgpt|chatbot|copilot|gemini|claude|"
             r"ki|sprachmodell)\b(?:\s+(?:assistants?|models?|systems?|agents?))?|"
             r"\byou are (?:now |no longer )?(?:an? |the )?(?:ai|llm|chatgpt|gpt|language model|"
@@ -135,7 +136,8 @@ _SIGNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
             r"\b(?:your|the) (?:response|answer|output|summary) (?:must|should|has to) "
             r"(?:be|include|contain|start|end)\b|"
             r"\b(?:in|when) (?:your|producing the) (?:json|output|structured)\b|"
-            r"\bset (?:the )?(?:priority|status|score|field|stage|amount|owner|approved)\b[^.\n]{0,30}"
+            r"\bset (?:the )?(?:priority|status|score|field|stage|amount|owner|"
+            r"approved)\b[^.\n]{0,30}"
             r"\bto\b|\bmark (?:this|it) as (?:approved|verified|done|won|paid)\b",
             _I,
         ),

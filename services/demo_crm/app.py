@@ -55,7 +55,9 @@ class DemoCrm:
         self._pages = pages_
         self._webhooks = webhooks
         self._hosts = _LOOPBACK | {host}
-        self._map = Map([*api.RULES, *pages.RULES], strict_slashes=False, merge_slashes=False)
+        # A rule belongs to one map for good, so each application gets copies.
+        rules = [rule.empty() for rule in (*api.RULES, *pages.RULES)]
+        self._map = Map(rules, strict_slashes=False, merge_slashes=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = _Request(environ)

@@ -61,10 +61,14 @@ def _same_company(one: str, other: str) -> bool:
     """Alike as text, or all words of the shorter name in the longer."""
     if not one or not other:
         return False
-    words = [set(re.findall(r"\w+", name)) - _NO_NAME for name in (one, other)]
-    return _like(one, other) >= _ALIKE_COMPANY or (
-        all(words) and min(words, key=len) <= max(words, key=len)
-    )
+    if _like(one, other) >= _ALIKE_COMPANY:
+        return True
+    mine, known = _words(one), _words(other)
+    return bool(mine and known) and (mine <= known or known <= mine)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"\w+", name)) - _NO_NAME
 
 
 def phone_key(phone: Value) -> str:

@@ -36,9 +36,7 @@ def json_or_form(hook: Hook) -> dict[str, Any]:
 def _urlencoded(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8")
-        pairs = parse_qsl(
-            text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
-        )
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise BadPayload("the form is not UTF-8 or has too many fields") from error
     return _collected(pairs)

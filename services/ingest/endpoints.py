@@ -114,7 +114,7 @@ class Endpoints:
 
 def new_secret(source: str) -> str:
     """A fresh secret in the form that the source's sender takes."""
-    form = SOURCES[source].setup.secret_form
+    form = SOURCES[source].setup.form
     if form.startswith("whsec_"):
         return f"whsec_{base64.b64encode(token_bytes(32)).decode()}"
     if form == "user:password":
@@ -221,7 +221,9 @@ def _toml(endpoint: Endpoint, secret_files: Mapping[Key, list[str]]) -> str:
         lines.append(f"secret_files = {_list(files)}")
     if endpoint.public_url:
         lines.append(f"public_url = {_quoted(endpoint.public_url)}")
-    pairs = ", ".join(f"{_quoted(key)} = {_quoted(value)}" for key, value in endpoint.options.items())
+    pairs = ", ".join(
+        f"{_quoted(key)} = {_quoted(value)}" for key, value in endpoint.options.items()
+    )
     if pairs:
         lines.append(f"options = {{ {pairs} }}")
     return "\n".join(lines) + "\n\n"

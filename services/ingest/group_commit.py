@@ -148,7 +148,7 @@ class GroupCommit(Generic[Entry, Result]):
             results = self._commit([ticket.entry for ticket in batch])
         except Unavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the caller whose entry it is.
             if len(batch) == 1:
                 batch[0].error = error
                 return

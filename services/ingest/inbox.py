@@ -125,12 +125,12 @@ class Inbox:
             raw_sha256=delivery["raw_sha256"],
         )
         refused = self._refused(refusal, delivery["id"])
-        if refused.refusal is None or refused.refusal["id"] != delivery["id"]:
-            delivery = None  # One of a flood: its hash in the log is enough.
-        raw_file = self._keep(source, hook, delivery) if delivery else None
+        # Of a flood the hash in the log is enough.
+        is_kept = refused.refusal is not None and refused.refusal["id"] == delivery["id"]
+        raw_file = self._keep(source, hook, delivery) if is_kept else None
         self._group.add(
             Entry(
-                delivery=delivery,
+                delivery=delivery if is_kept else None,
                 refusal=refused.refusal,
                 raw_file=raw_file,
                 tally=refused.tally,
@@ -232,9 +232,7 @@ def _insert_events(connection: Connection, entries: Sequence[Entry]) -> set[str]
     return brought & set(found)
 
 
-def _insert_deliveries(
-    connection: Connection, entries: Sequence[Entry], news: set[str]
-) -> None:
+def _insert_deliveries(connection: Connection, entries: Sequence[Entry], news: set[str]) -> None:
     """Every verified request that is not a mere repeat; a repeat's bytes are there already."""
     rows = [
         entry.delivery
@@ -274,7 +272,12 @@ def _count(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[
     if connection.execute(_ADD_TO_TALLY, rows).rowcount == len(rows):
         return
     fresh = [
-        {**{name: row[f"{name}_"] for name in _KEY_COLUMNS}, "count": 0, "last_at": "", "detail": ""}
+        {
+            **{name: row[f"{name}_"] for name in _KEY_COLUMNS},
+            "count": 0,
+            "last_at": "",
+            "detail": "",
+        }
         for row in rows
     ]
     if insert_new(connection, tallies, fresh):
@@ -301,7 +304,5 @@ _ADD_TO_TALLY = (
     )
 )
 _ONE_MORE_REFUSAL = (
-    refusals.update()
-    .where(refusals.c.id == bindparam("id_"))
-    .values(count=refusals.c.count + 1)
+    refusals.update().where(refusals.c.id == bindparam("id_")).values(count=refusals.c.count + 1)
 )

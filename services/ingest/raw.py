@@ -63,9 +63,7 @@ class RawFiles:
             longer = (raw_files.c.sha256 == row["sha256"]) & (
                 raw_files.c.expires_at < row["expires_at"]
             )
-            connection.execute(
-                update(raw_files).where(longer).values(expires_at=row["expires_at"])
-            )
+            connection.execute(update(raw_files).where(longer).values(expires_at=row["expires_at"]))
 
     def remove_expired(self, engine: Engine, now: datetime) -> int:
         """Delete the files whose time is over; one written again just now stays."""

@@ -109,7 +109,9 @@ def _send(deps: WorkerDeps, batch: Sequence[Reported]) -> list[Reported]:
     reached("ingest.before_publish")
     refused = deps.publisher.send(
         [
-            Outgoing(id=item.envelope.id, topic=str(item.envelope.topic), text=encode(item.envelope))
+            Outgoing(
+                id=item.envelope.id, topic=str(item.envelope.topic), text=encode(item.envelope)
+            )
             for item in batch
         ]
     )
@@ -124,10 +126,10 @@ def _next_accepted(deps: WorkerDeps) -> list[Reported]:
         select(accepted).where(accepted.c.sent_at.is_(None)).order_by(accepted.c.seq).limit(BATCH)
     )
     with reading(deps.engine) as connection:
-        rows = connection.execute(unsent).mappings().all()
+        rows = [dict(row) for row in connection.execute(unsent).mappings()]
         wanted = {row["delivery_id"] for row in rows}
         found = connection.execute(select(deliveries).where(deliveries.c.id.in_(wanted)))
-        reader = _Reader(deps=deps, rows={row["id"]: row for row in found.mappings()})
+        reader = _Reader(deps=deps, rows={row["id"]: dict(row) for row in found.mappings()})
     return [Reported(key=row["seq"], envelope=_envelope(reader, row)) for row in rows]
 
 
@@ -243,7 +245,7 @@ def _next_refusals(deps: WorkerDeps) -> list[Reported]:
     due = (refusals.c.sent_at.is_(None)) & (refusals.c.due_at <= rfc3339(deps.clock()))
     query = select(refusals).where(due).order_by(refusals.c.due_at).limit(BATCH)
     with reading(deps.engine) as connection:
-        rows = connection.execute(query).mappings().all()
+        rows = [dict(row) for row in connection.execute(query).mappings()]
     return [Reported(key=row["id"], envelope=_refusal(row)) for row in rows]
 
 

@@ -34,7 +34,8 @@ _SENT = re.compile(
 )
 _DASHES = re.compile(r"--\s*|—\s*|_{3,5}")
 _DEVICE = re.compile(
-    r"(?i)(?:sent from my \S|sent from \S+ (?:mail|for)|get outlook for|von meinem \S.{0,40} gesendet|"
+    r"(?i)(?:sent from my \S|sent from \S+ (?:mail|for)|get outlook for|"
+    r"von meinem \S.{0,40} gesendet|"
     r"envoyé de mon|enviado desde mi|inviato da(?:l mio)? )"
 )
 _CLOSING = re.compile(

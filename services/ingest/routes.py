@@ -6,6 +6,7 @@ whatever comes in, the answer is a 4xx or a 503, never a 500.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
@@ -63,9 +64,7 @@ def _take(deps: WebDeps, source: Source, endpoint: Endpoint) -> Outcome:
         return _refuse(deps, endpoint, hook, body=None)
     verdict = source.verify(hook, endpoint)
     if not verdict.ok:
-        turned = Turned(
-            outcome=Outcome.REFUSED, reason=str(verdict.reason), detail=verdict.detail
-        )
+        turned = Turned(outcome=Outcome.REFUSED, reason=str(verdict.reason), detail=verdict.detail)
         return _refuse(deps, endpoint, turned, body=hook.body)
     try:
         found = [source.identify(raw, hook) for raw in source.split(hook)]
@@ -111,13 +110,17 @@ def _headers() -> dict[str, str]:
     """Lower-case names; WSGI keeps two of them apart from the others."""
     environ = request.environ
     headers = {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
+        _plain_name(name): value for name, value in environ.items() if name[:5] == "HTTP_"
     }
     if content_type := environ.get("CONTENT_TYPE"):
         headers["content-type"] = content_type
     return headers
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_name(name: str) -> str:
+    """``webhook-id`` for ``HTTP_WEBHOOK_ID``."""
+    return name[5:].replace("_", "-").lower()
 
 
 def _refuse(deps: WebDeps, endpoint: Endpoint, turned: Turned, body: bytes | None) -> Outcome:
@@ -150,7 +153,4 @@ def _nowhere(deps: WebDeps, source: str, reason: str) -> Response:
 
 
 def _response(answer: Answer) -> Response:
-    return Response(
-        answer.body, answer.status, answer.headers, content_type=answer.content_type
-    )
-
+    return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)

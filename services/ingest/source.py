@@ -107,14 +107,14 @@ class Setup:
     """What the status page tells the person who sets the source up.
 
     ``screen`` is where the vendor asks for the URL, ``credential`` what to enter there.
-    ``secret_from`` is ``vendor`` where the vendor makes the secret, ``us`` where we do.
-    ``secret_form`` shows its form; ``options`` explains each option of an endpoint.
+    ``made_by`` is ``vendor`` where the vendor makes the secret, ``us`` where we do.
+    ``form`` shows its form; ``options`` explains each option of an endpoint.
     """
 
     screen: str
     credential: str
-    secret_from: str = "us"
-    secret_form: str = "any text"
+    made_by: str = "us"
+    form: str = "any text"
     options: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -11,7 +11,6 @@ from services.writer import change_store, pending, policy_store, store, switch
 from services.writer.approving import (
     Decided,
     approve,
-    before_of,
     reject,
     require_pending,
     who_decided,
@@ -21,6 +20,7 @@ from services.writer.reproposing import again_from, undo_of
 from services.writer.schemas import Again, Assign, Discard, Opened, Snooze, Stop, Work
 from services.writer.store import Origin
 from services.writer.tables import drafts, worklist
+from services.writer.verdicts import before_of
 from shared.access import Person
 from shared.db import reading
 from shared.domain import ids

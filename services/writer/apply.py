@@ -100,7 +100,7 @@ def _send_and_write(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Effect:
         return do_nothing
     reached("apply.sent")
     try:
-        return _write(attempt, row.card_digest, lock, deps)
+        return _write(attempt, lock, deps)
     except CRMUnavailable as error:
         log.warning("the CRM was not reached", change=row.id, error=str(error))
         return partial(outcomes.not_applied, attempt=attempt, why="the CRM cannot be reached")
@@ -166,7 +166,7 @@ def _refuse(unit: Unit, row: Row[Any], refusal: NotApproved) -> None:
         )
 
 
-def _write(attempt: Attempt, card_digest: str, lock: Lock, deps: WorkerDeps) -> Effect:
+def _write(attempt: Attempt, lock: Lock, deps: WorkerDeps) -> Effect:
     """Steps 8 to 11."""
     if attempt.change.kind is ProposalKind.DRAFT:
         return _create(attempt, deps)
@@ -175,7 +175,7 @@ def _write(attempt: Attempt, card_digest: str, lock: Lock, deps: WorkerDeps) -> 
         if not isinstance(live, Reading):
             return live
         reached("apply.read")
-        refusal = _why_not(attempt, card_digest, live, lock, deps)
+        refusal = _why_not(attempt, live, lock, deps)
         if refusal is not None:
             return _refused_at_last(attempt, refusal, live, deps)
         reached("apply.before_write")
@@ -193,9 +193,7 @@ def _read(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Reading | Ef
         return partial(outcomes.failed, attempt=attempt, rule="record-gone", detail=str(error))
 
 
-def _why_not(
-    attempt: Attempt, card_digest: str, live: Reading, lock: Lock, deps: WorkerDeps
-) -> NotApproved | None:
+def _why_not(attempt: Attempt, live: Reading, lock: Lock, deps: WorkerDeps) -> NotApproved | None:
     """All rules again, in the second of the write, now with the live record."""
     now = deps.clock()
     with reading(deps.engine) as db:
@@ -219,10 +217,25 @@ def _refused_at_last(
         # An earlier try whose answer was cut off may have arrived after all.
         if deps.writers[live.ref.crm].find(attempt.change.id) is not None:
             return partial(outcomes.applied, attempt=attempt, live=live)
-        return partial(outcomes.stale, attempt=attempt, live=live)
+        return _stale(attempt, live, deps)
     if refusal.rule in rules.HOLDING:
         return partial(outcomes.not_applied, attempt=attempt, why=str(refusal))
     return partial(outcomes.failed, attempt=attempt, rule=refusal.rule, detail=str(refusal))
+
+
+def _stale(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
+    """Nothing is written; the CRM's own history says who was first, if it can be read."""
+    moved = {
+        field.name
+        for field in attempt.change.fields
+        if not rules.is_same(live.fields.get(field.name), field.before)
+    }
+    try:
+        history = deps.readers[live.ref.crm].field_changes(live.ref)
+    except (CRMUnavailable, Rejected):
+        history = []
+    by = next((change.by for change in history if change.field in moved), None)
+    return partial(outcomes.stale, attempt=attempt, live=live, changed_by=by)
 
 
 def _update(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
@@ -284,7 +297,7 @@ def _after_cut(attempt: Attempt, detail: str, deps: WorkerDeps) -> Effect:
     return partial(outcomes.unknown, attempt=attempt, detail=detail)
 
 
-def _read_back_late(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Effect:
+def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     """The completer: applied, or not applied and again, or stale. Raises `CRMUnavailable`."""
     attempt = _attempt_of(row, deps)
     if attempt is None:
@@ -304,7 +317,7 @@ def _read_back_late(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Effect:
         rules.is_same(live_or_end.fields.get(field.name), field.before) for field in change.fields
     )
     if not holds:
-        return partial(outcomes.stale, attempt=attempt, live=live_or_end)
+        return _stale(attempt, live_or_end, deps)
     return partial(outcomes.not_applied, attempt=attempt, why="the CRM did not take it")
 
 

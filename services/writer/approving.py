@@ -10,13 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from services.writer import change_store, pending, policy_store, rules, store, switch
+from services.writer.case import Case, Facts
 from services.writer.deps import WebDeps
 from services.writer.facts import standings
 from services.writer.gate import change_of
 from services.writer.policy_store import InForce
 from services.writer.reproposing import by_person
-from services.writer.rules import Case, Facts
-from services.writer.schemas import Approve, Choice, Reject
+from services.writer.schemas import Approve, Reject
+from services.writer.verdicts import before_of, moved_fields, verdicts_of
 from shared.access import Person
 from shared.db import reading
 from shared.domain import ids
@@ -28,7 +29,7 @@ from shared.domain.decision import (
     Verdict,
     card_digest,
 )
-from shared.domain.proposal import FieldChange, Proposal, ProposalKind
+from shared.domain.proposal import Proposal, ProposalKind
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar, parse_instant
 from shared.domain.topics import Topic
@@ -36,7 +37,6 @@ from shared.errors import BadPayload, Conflict, CRMUnavailable, NotApproved
 from shared.office import add_working
 from shared.outbox import Unit
 from shared.policy import Policy
-from shared.values import ValueType
 
 PACE = 20
 # An approval must be carried out within two working days; a held write may need most of that.
@@ -67,7 +67,7 @@ def approve(deps: WebDeps, person: Person, proposal_id: str, form: Approve) -> D
     proposal = store.proposal_of(row)
     require_pending(row)
     _require_current(deps, proposal)
-    verdicts = _verdicts(proposal, form.fields, in_force.policy)
+    verdicts = verdicts_of(proposal, form.fields, in_force.policy)
     shown = card_digest(proposal.digest(), before_of(proposal), in_force.policy.version)
     if form.card_digest != shown:
         raise Conflict("What you saw is not what is here now: look at the card again.")
@@ -241,55 +241,6 @@ def read_live(deps: WebDeps, proposal: Proposal) -> Reading | None:
         return reader.read(proposal.record)
     except CRMUnavailable:
         return None
-
-
-def moved_fields(proposal: Proposal, live: Reading) -> tuple[str, ...]:
-    """The fields whose live value is not the one that was proposed on."""
-    return tuple(
-        field.field
-        for field in proposal.fields
-        if not rules.is_same(live.fields.get(field.field), field.before)
-    )
-
-
-def before_of(proposal: Proposal) -> dict[str, Scalar]:
-    return {field.field: field.before for field in proposal.fields}
-
-
-def _verdicts(
-    proposal: Proposal, choices: Mapping[str, Choice], policy: Policy
-) -> tuple[FieldDecision, ...]:
-    """One verdict per field of the proposal. Raises `BadPayload` for a field that is not in it."""
-    unknown = sorted(set(choices) - {field.field for field in proposal.fields})
-    if unknown:
-        raise BadPayload(f"not on this card: {', '.join(unknown)}")
-    return tuple(_verdict(proposal, f, choices.get(f.field), policy) for f in proposal.fields)
-
-
-def _verdict(
-    proposal: Proposal, field: FieldChange, choice: Choice | None, policy: Policy
-) -> FieldDecision:
-    verdict = choice.verdict if choice is not None else FieldVerdict.ACCEPTED
-    value = field.after
-    if verdict is FieldVerdict.DROPPED:
-        value = field.before
-    elif verdict is FieldVerdict.EDITED and choice is not None:
-        value = _typed(proposal, field.field, choice.value, policy)
-        if rules.is_same(value, field.after):
-            verdict = FieldVerdict.ACCEPTED  # Edited back to what was proposed.
-    return FieldDecision(field=field.field, verdict=verdict, now=field.before, value=value)
-
-
-def _typed(proposal: Proposal, name: str, value: Scalar, policy: Policy) -> Scalar:
-    """A form sends text; whole numbers and booleans get their type from the policy."""
-    rule = policy.rule(proposal.record.crm, proposal.record.type, name)
-    if rule is None or not isinstance(value, str):
-        return value
-    if rule.type is ValueType.INTEGER and value.strip().lstrip("-").isdigit():
-        return int(value)
-    if rule.type is ValueType.BOOLEAN:
-        return {"true": True, "yes": True, "false": False, "no": False}.get(value.lower(), value)
-    return value if rule.multiline else value.strip()
 
 
 def _signed(

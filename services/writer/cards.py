@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from services.writer import change_store, policy_store, queries, rules, store
-from services.writer.approving import before_of, entitlement, moved_fields
+from services.writer import change_store, policy_store, queries, store
+from services.writer.approving import entitlement
 from services.writer.change_views import change_view
 from services.writer.deps import WebDeps
 from services.writer.policy_store import InForce
-from services.writer.queries import label_of
+from services.writer.rows import card_rows, label_of
 from services.writer.tables import changes, proposal_fields, proposals, worklist
+from services.writer.verdicts import before_of, moved_fields
 from services.writer.views import (
     CandidateView,
     Card,
@@ -39,6 +40,7 @@ from shared.domain.proposal import Evidence, FieldChange, Proposal, ProposalKind
 from shared.domain.record import Reading
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import CRMUnavailable, NotFound, Rejected
+from shared.policy import check
 from shared.values import oddities
 
 AROUND = 160
@@ -58,7 +60,7 @@ def card(deps: WebDeps, person: Person, proposal_id: str) -> Card:
         blocked, solo_wait = entitlement(db, deps, person, proposal, given, in_force, now)
         event = answer.event if answer else None
         return Card(
-            row=queries.card_rows(db, [row], now)[0],
+            row=card_rows(db, [row], now)[0],
             why=_why(proposal, answer, in_force),
             route=answer.route if answer else "",
             urgency=str(answer.urgency) if answer else "normal",
@@ -116,7 +118,7 @@ def _line(
     if rule is None:
         problem: str | None = "the policy in force does not list this field"
     else:
-        problem = None if proposal.undoes else rules.check(rule, field.after)
+        problem = None if proposal.undoes else check(rule, field.after)
     return FieldLine(
         field=field.field,
         label=label_of(field.field),
@@ -161,7 +163,7 @@ def _track(db: Connection, field: str, now: datetime) -> Track:
         )
         .group_by(proposal_fields.c.verdict)
     )
-    found = dict(iter(db.execute(query).tuples()))
+    found: dict[str, int] = dict(iter(db.execute(query).tuples()))
     return Track(
         approved=found.get("accepted", 0),
         edited=found.get("edited", 0),

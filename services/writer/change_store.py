@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
-from services.writer.rules import FINAL, Written
+from services.writer.case import Written
+from services.writer.rules import FINAL
 from services.writer.store import to_json
 from services.writer.tables import change_fields, changes, record_locks
 from shared.db import insert_new, upsert

@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 
 from services.writer.facts import Sources
 from services.writer.signing import Signer
+from shared.crm.metadata import CrmChange, FieldMeta
 from shared.domain.classification import Candidate
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
-from shared.outbox import Outbox, UnitOfWork
+from shared.outbox import Outbox, Relay, UnitOfWork
 from shared.people_file import Account
 
 
@@ -30,6 +31,12 @@ class ReadsRecords(Protocol):
 
     def duplicates(self, fields: Mapping[str, Scalar]) -> Sequence[Candidate]:
         """Records that a new one with these fields might repeat. Raises `CRMUnavailable`."""
+
+    def fields(self, object_type: str) -> Mapping[str, FieldMeta]:
+        """The fields of an object type. Raises `CRMUnavailable`."""
+
+    def field_changes(self, ref: RecordRef) -> Sequence[CrmChange]:
+        """Who changed which field, the newest first. Raises `CRMUnavailable`."""
 
 
 class WritesRecords(Protocol):
@@ -89,3 +96,4 @@ class WorkerDeps:
     writers: Mapping[str, WritesRecords]
     policy_file: Path
     settle_after: timedelta = timedelta(minutes=2)
+    relay: Relay | None = None

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, Row
 
 from services.writer import change_store, policy_store, store, switch
-from services.writer.rules import Facts, Standing
+from services.writer.case import Facts, Standing
 from shared.domain.decision import Decision
 from shared.domain.proposal import Proposal
 from shared.domain.record import Reading

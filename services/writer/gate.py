@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.writer.rules import Case, Facts, Rule
+from services.writer.case import Case, Facts
+from services.writer.rules import Rule
 from shared.domain import ids
 from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import Decision, FieldDecision, FieldVerdict

@@ -88,14 +88,16 @@ def _follow_up(unit: Unit, change: Change, live: Reading) -> None:
         change_store.set_undone(unit.db, undoes, change.id)
 
 
-def stale(unit: Unit, attempt: Attempt, live: Reading) -> None:
+def stale(unit: Unit, attempt: Attempt, live: Reading, changed_by: str | None) -> None:
     """Somebody changed the record first; both values are kept."""
     change = attempt.change
     fields = [
         {"name": field.name, "before": field.before, "now": live.fields.get(field.name)}
         for field in change.fields
     ]
-    result = store.to_json({"fields": fields, "read_at": rfc3339(live.read_at)})
+    result = store.to_json(
+        {"fields": fields, "read_at": rfc3339(live.read_at), "changed_by": changed_by}
+    )
     if not _move(unit, attempt, "stale", rule="still-current", result=result):
         return
     body = {
@@ -103,7 +105,7 @@ def stale(unit: Unit, attempt: Attempt, live: Reading) -> None:
         "proposal_id": change.proposal_id,
         "record": change.record,
         "fields": fields,
-        "changed_by": None,
+        "changed_by": changed_by,
     }
     _publish(unit, Topic.CHANGE_STALE, change, body)
 

@@ -97,7 +97,7 @@ def _card_pages(blueprint: Blueprint, deps: WebDeps) -> None:
 
 def _next_card(deps: WebDeps, current: str) -> str | None:
     """The next card of the queue, so that deciding leads on."""
-    filters = queries.CardFilters(tab="needs_you", limit=2)
+    filters = schemas.CardFilters(tab="needs_you", limit=2)
     rows = queries.cards(deps, current_person(), filters).rows
     return next((row.id for row in rows if row.id != current), None)
 

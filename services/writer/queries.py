@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select, tuple_
 
-from services.writer import policy_store, store, switch
+from services.writer import policy_store, switch
 from services.writer.deps import WebDeps
 from services.writer.drafts import ref_of
-from services.writer.office import Stop, in_words
+from services.writer.rows import card_rows
 from services.writer.schemas import CardFilters
 from services.writer.tables import (
     changes,
@@ -28,32 +27,19 @@ from services.writer.tables import (
     worklist as worklist_table,
 )
 from services.writer.views import (
-    CardRow,
-    Clock,
     Counts,
     DraftRow,
     Page,
     PolicyRow,
     PolicyView,
-    RowField,
     StopView,
     WorkRow,
 )
 from shared.access import Person
 from shared.db import reading
-from shared.domain.proposal import Proposal, ProposalKind
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import BadPayload
-from shared.office import Office, working_between
 
-OUTCOMES = {
-    "intended": "approved, not yet written",
-    "sent": "approved, being written",
-    "unknown": "outcome unknown, being read back",
-    "applied": "written, read back",
-    "failed": "not written",
-    "stale": "not written: the record had changed",
-}
 OVER = ("approved", "rejected", "superseded")
 
 
@@ -138,125 +124,6 @@ def _beyond(order: tuple[Any, Any], filters: CardFilters, is_over: bool) -> Any:
 
 def _cursor(row: Row[Any], order: tuple[Any, Any]) -> str:
     return f"{getattr(row, order[0].name)}~{row.id}"
-
-
-def card_rows(db: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[CardRow, ...]:
-    """Rows of the queue, with what other tables know of them."""
-    if not rows:
-        return ()
-    ids_ = [row.id for row in rows]
-    events = [row.event_id for row in rows]
-    states = db.execute(
-        select(changes.c.proposal_id, changes.c.state).where(changes.c.proposal_id.in_(ids_))
-    )
-    given = db.execute(
-        select(decisions.c.proposal_id, func.count())
-        .where(decisions.c.proposal_id.in_(ids_), decisions.c.verdict == "approved")
-        .group_by(decisions.c.proposal_id)
-    )
-    flags = db.execute(
-        select(classifications.c.event_id, classifications.c.flags).where(
-            classifications.c.event_id.in_(events)
-        )
-    )
-    office = policy_store.in_force(db).policy.office
-    return _built(
-        rows,
-        dict(iter(states.tuples())),
-        dict(iter(given.tuples())),
-        dict(iter(flags.tuples())),
-        _Times(office, switch.stops(db), switch.is_stopped(db), now),
-    )
-
-
-class _Times:
-    """What all clocks of one page share."""
-
-    def __init__(self, office: Office, stops: tuple[Stop, ...], stopped: bool, now: datetime):
-        self.office, self.stops, self.stopped, self.now = office, stops, stopped, now
-
-    def clock(self, row: Row[Any]) -> Clock:
-        end = store.deadline(row, self.office, self.stops, self.now)
-        minutes = working_between(self.office, self.now, end)
-        words = in_words(self.office, end, self.now)
-        text = f"expires {words}" if row.state == "pending" else f"expiry was {words}"
-        return Clock(at=end, working_minutes=minutes, text=text, frozen=self.stopped)
-
-
-def _built(
-    rows: Sequence[Row[Any]],
-    states: dict[str, str],
-    given: dict[str, int],
-    flags: dict[str, str],
-    times: _Times,
-) -> tuple[CardRow, ...]:
-    return tuple(
-        _card_row(
-            row,
-            states.get(row.id),
-            given.get(row.id, 0),
-            tuple(json.loads(flags.get(row.event_id, "[]"))),
-            times,
-        )
-        for row in rows
-    )
-
-
-def _card_row(
-    row: Row[Any], change: str | None, approvals: int, flags: tuple[str, ...], times: _Times
-) -> CardRow:
-    proposal = store.proposal_of(row)
-    is_claimed = row.claimed_until is not None and row.claimed_until > rfc3339(times.now)
-    return CardRow(
-        id=row.id,
-        event_id=row.event_id,
-        kind=str(proposal.kind),
-        record=row.record,
-        title=row.title,
-        headline=headline_of(proposal),
-        fields=tuple(
-            RowField(field=f.field, label=label_of(f.field), before=f.before, after=f.after)
-            for f in proposal.fields
-        ),
-        source=row.source,
-        maker=row.maker,
-        prompt_version=row.prompt_version,
-        confidence=min(f.confidence for f in proposal.fields),
-        risk=row.risk,
-        state=row.state,
-        created_at=proposal.created_at,
-        clock=times.clock(row),
-        assignee=row.assignee,
-        claimed_by=row.claimed_by if is_claimed else None,
-        approvals=approvals,
-        approvals_needed=2 if row.risk == "sensitive" else 1,
-        flags=_flags(proposal, flags),
-        decided_by=row.decided_by,
-        decided_at=parse_instant(row.decided_at) if row.decided_at else None,
-        outcome="refused by the gate" if row.refused_rule else OUTCOMES.get(change or ""),
-    )
-
-
-def _flags(proposal: Proposal, flags: tuple[str, ...]) -> tuple[str, ...]:
-    own = [
-        *(["second_round"] if proposal.round > 1 else []),
-        *(["undo"] if proposal.undoes else []),
-        *(["draft"] if proposal.kind is ProposalKind.DRAFT else []),
-    ]
-    return tuple(dict.fromkeys([*proposal.flags, *flags, *own]))
-
-
-def label_of(field: str) -> str:
-    """A field's name as people write it."""
-    return field.replace("_", " ").capitalize()
-
-
-def headline_of(proposal: Proposal) -> str:
-    """What the card asks for, from stored data alone."""
-    if proposal.kind is ProposalKind.DRAFT:
-        return f"New record: {proposal.title}"
-    names = ", ".join(label_of(field.field) for field in proposal.fields)
-    return f"{'Put back: ' if proposal.undoes else ''}{names} of {proposal.title}"
 
 
 def counts(deps: WebDeps, person: Person) -> Counts:
@@ -388,19 +255,3 @@ def policy(deps: WebDeps) -> PolicyView:
         rows=rows,
         text=found.policy.text,
     )
-
-
-__all__ = [
-    "CardFilters",
-    "card_rows",
-    "cards",
-    "counts",
-    "drafts",
-    "headline_of",
-    "label_of",
-    "policy",
-    "stop_state",
-    "work_query",
-    "work_row",
-    "worklist",
-]

@@ -3,81 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from services.writer.office import Stop, effective_end
+from services.writer.case import Case, Facts, Standing, Written
+from services.writer.office import effective_end
 from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import Decision, FieldVerdict, Verdict, card_digest
 from shared.domain.ledger import commitment
 from shared.domain.notices import ChangeIntended
 from shared.domain.proposal import FieldChange, Proposal, ProposalKind
 from shared.domain.receipt import Receipt
-from shared.domain.record import Reading
 from shared.domain.schema import Scalar, dump
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, BadSignature, NotApproved
 from shared.policy import FieldRule, Mode, Policy, Stage, check
-from shared.proof import VerifierKey, leaf_hash, open_checkpoint, verify_inclusion
+from shared.proof import leaf_hash, open_checkpoint, verify_inclusion
 
 FINAL = frozenset({"applied", "failed", "stale"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What one person may do at this moment."""
-
-    roles: frozenset[str]
-    disabled: bool = False
-    aliases: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """How many changes of one field were sent in the last hour and day."""
-
-    hour: int = 0
-    day: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the rules look at besides the proposal and the decisions.
-
-    ``policy`` is the version in force now, ``None`` while the file is wrong. ``shown_policy`` is
-    the hash that was in force when the card was shown; the signed card digest binds it. ``people``
-    are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
-    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are
-    the values that the change to be undone had replaced.
-    """
-
-    now: datetime
-    policy: Policy | None
-    shown_policy: str
-    keys: Mapping[str, Ed25519PublicKey]
-    people: Mapping[str, Standing]
-    stops: tuple[Stop, ...] = ()
-    stopped: bool = False
-    state: str | None = None
-    other_changes: tuple[str, ...] = ()
-    written: Mapping[str, Written] | None = None
-    receipt: Receipt | None = None
-    log_keys: tuple[VerifierKey, ...] = ()
-    live: Reading | None = None
-    restores: Mapping[str, Scalar] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """What is put before the gate: the change as it would be written, and why it might be."""
-
-    proposal: Proposal
-    decisions: tuple[Decision, ...]
-    change: Change
-    facts: Facts
 
 
 Rule = Callable[[Case], None]
@@ -237,8 +182,9 @@ def value_fits(case: Case) -> None:
         rule = _rule_of(case.facts.policy, case.proposal, field.name)
         problem = "is not listed" if rule is None else check(rule, field.after)
         # What stood in the CRM before our own write may always be put back as it was.
-        old = (case.facts.restores or {}).get(field.name, case)
-        if rule is not None and old is not case and is_same(old, field.after):
+        restores = case.facts.restores or {}
+        is_restored = field.name in restores and is_same(restores[field.name], field.after)
+        if rule is not None and is_restored:
             problem = None
         if problem is None and is_same(field.before, field.after):
             problem = "already has this value"

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.domain.decision import Decision
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, StoreUnavailable
 from shared.keys import key_id, load_private, load_publics
 from shared.proof import VerifierKey, parse_vkey
 
@@ -44,8 +44,8 @@ def decision_keys(keys_dir: Path) -> Mapping[str, Ed25519PublicKey]:
 
 
 def log_keys(keys_dir: Path) -> tuple[VerifierKey, ...]:
-    """The pinned public keys of the log. Raises `ConfigurationError` where there is none."""
+    """The pinned public keys of the log. Raises `StoreUnavailable` where there is none."""
     files = sorted(keys_dir.glob("checkpoints*.vkey"))
     if not files:
-        raise ConfigurationError("no checkpoints.vkey: copy it from the audit service")
+        raise StoreUnavailable("no checkpoints.vkey: copy it from the audit service")
     return tuple(parse_vkey(path.read_text(encoding="utf-8").strip()) for path in files)

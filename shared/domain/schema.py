@@ -111,9 +111,7 @@ def rfc3339(value: datetime) -> str:
     """UTC with milliseconds and ``Z``. Raises `ValueError` for a naive time."""
     if value.tzinfo is None:
         raise ValueError("times are aware")
-    return (
-        value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
-    )
+    return f"{value.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def parse_instant(text: str) -> datetime:

@@ -14,7 +14,7 @@ HOLDERS = {
     "CRM_WRITE_TOKEN_FILE": {"writer.worker"},
     "CRM_READ_TOKEN_FILE": {"classifier.worker", "writer.web", "writer.worker"},
     "OPENAI_API_KEY": {"classifier.worker"},
-    "ENDPOINTS_FILE": {"ingest.web", "ingest.worker"},
+    "ENDPOINTS_FILE": {"ingest.web"},
 }
 
 

@@ -43,7 +43,7 @@ VKEY = vkey_of(NAME, KEY).text()
 
 # Each kind of tampering at this many places, as long as it takes no longer than this.
 TRIES = int(os.environ.get("TAMPERINGS", "100"))
-SECONDS = 20 if TRIES == 100 else 3600
+SECONDS = 10 if TRIES == 100 else 3600
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.name)
@@ -76,7 +76,9 @@ def entry_of(row: Row) -> Row:
 
 
 def leaf_of(row: Row) -> bytes:
-    return leaf_hash(canonical(entry_of(row)))
+    # Plain sorting is JCS here: the names of an entry are ASCII.
+    text = json.dumps(entry_of(row), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return leaf_hash(text.encode())
 
 
 def make_row(seq: int, topic: str, subject: str, body: Row, chain: str = "chain") -> Row:
@@ -94,6 +96,7 @@ def make_row(seq: int, topic: str, subject: str, body: Row, chain: str = "chain"
     )
     leaf = leaf_hash(entry.leaf()).hex()
     row: Row = dump(LedgerEntrySchema, entry)
+    assert leaf_of(row).hex() == leaf
     return {**row, "leaf": leaf, "opened": {"salt": salt.hex(), "body": body}}
 
 
@@ -113,7 +116,7 @@ def seal(rows: list[Row], sizes: list[int], key: Ed25519PrivateKey = KEY) -> lis
     return notes
 
 
-def story(count: int, *, name: str = "Zoë") -> list[Row]:
+def story(count: int) -> list[Row]:
     """Events, and every 20 entries a change: intended, and four entries later applied."""
     rows = list[Row]()
     for seq in range(count):
@@ -121,13 +124,15 @@ def story(count: int, *, name: str = "Zoë") -> list[Row]:
         if seq % 20 in (10, 14):
             topic = "change.intended" if seq % 20 == 10 else "change.applied"
             subject = f"change/{seq // 20}"
-        body = {"name": name, "é": seq, "\U0001f600": [True, None], "\ufb01": {"b": "\n", "a": -1}}
+        body: Row = {"name": "Zoë"}
+        if seq % 50 == 0:
+            body |= {"\U0001f600": [True, None], "\ufb01": {"b": "\n", "a": -1}, "é": 2**53 - 1}
         rows.append(make_row(seq, topic, subject, body))
     return rows
 
 
 # Between an intent (10 modulo 20) and its result (14) lies a checkpoint (12).
-SIZES = [size for size in range(1001) if size % 20 in (3, 12)] + [1000]
+SIZES = [size for size in range(1001) if size % 20 == 12] + [1000]
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +349,7 @@ def test_an_empty_log_is_whole(judge: Judge) -> None:
 
 
 def test_an_old_key_still_seals_what_it_sealed(log: Export, judge: Judge) -> None:
-    log.notes[50:] = seal(log.rows, SIZES, OTHER)[50:]
+    log.notes[25:] = seal(log.rows, SIZES, OTHER)[25:]
     both = f"{VKEY}\n{vkey_of(NAME, OTHER).text()}"
     assert judge(log)[0] == 1
     assert judge(log, vkey=both)[0] == 0

@@ -102,6 +102,8 @@ class Office:
     opened: list[tuple[str, str]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
+    part = ("sample", WebStub(blueprints=(sample_pages,)), None)
+
     def __post_init__(self) -> None:
         self.people = People(
             self.folder / "people.toml",
@@ -123,8 +125,7 @@ class Office:
             "readiness": {"store": lambda: None},
             "measures": [lambda: [Measure(name="countersign_open_cards", help="Cards.", value=3)]],
         }
-        parts = [("sample", WebStub(blueprints=(sample_pages,)), None)]
-        return build_app(parts, self.people, **{**options, **self.options, **more})
+        return build_app([self.part], self.people, **{**options, **self.options, **more})
 
     def sign_in(self, person: str, client: FlaskClient | None = None) -> FlaskClient:
         client = client or self.app.test_client()

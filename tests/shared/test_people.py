@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import stat
 import statistics
 import subprocess
@@ -40,7 +39,7 @@ def test_the_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     people = People(tmp_path / "people.toml")
     people.add("Ada", roles=["admin"])
     people.make_link("ada")
-    assert stat.S_IMODE(os.stat(people.path).st_mode) == 0o600
+    assert stat.S_IMODE(people.path.stat().st_mode) == 0o600
     assert {one.name for one in tmp_path.iterdir()} == {"people.toml", ".people.toml.lock"}
 
 

@@ -85,10 +85,8 @@ def test_people_without_a_session_store_are_a_configuration_error(office: Any) -
 
 
 def test_an_application_without_people_answers_machines_and_lets_nobody_in(office: Any) -> None:
-    part = office.build.__globals__["WebStub"](
-        blueprints=(office.build.__globals__["sample_pages"],)
-    )
-    client = build_app([("x", part, None)], None, public_url="http://localhost").test_client()
+    app = build_app([office.part], None, public_url="http://localhost")
+    client = app.test_client()
     assert client.post("/hooks/test", data=b"12345").text == "5"
     assert client.get("/queue").status_code == 401
     assert client.get("/sign-in").status_code == 404

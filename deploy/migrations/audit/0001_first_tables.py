@@ -56,7 +56,6 @@ def upgrade() -> None:
         sa.Column("nodes", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("message_id"),
-        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_entries_chain"), "entries", ["chain"], unique=False)
     op.create_table(

@@ -24,7 +24,7 @@ _CODE = re.compile(r"(?<![\w-])(?=[\w/-]*\d)[\w]+(?:[/-][\w]+)+(?![\w-])")
 _ORDER = re.compile(
     r"#\s?([a-z]{0,6}[-/]?\d[\w/-]{2,24})"
     r"|(?<!\w)(?:order|invoice|ticket|job|quote|estimate|case|booking|bestellung|rechnung|auftrag)"
-    r"(?:\s*(?:no|nr|number|nummer|id)\b\.?)?[\s:#.-]{1,4}([a-z]{0,6}[-/]?\d[\w/-]{2,24})"
+    r"(?:\s*(?:no|nr|number|nummer|id)\b\.?)?[\s:#.]{1,4}([a-z]{0,6}[-/]?\d[\w/-]{2,24})"
     r"|(?<![\w-])([a-z]{1,6}[-/]\d{3,}(?:[-/]\d+)*)(?![\w-])",
 )
 

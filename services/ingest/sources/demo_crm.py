@@ -79,6 +79,6 @@ SOURCE = Source(
     setup=Setup(
         screen="set up by itself at the first start",
         credential="a signing secret (whsec_…), made at the first start",
-        secret_form="whsec_ and base64",
+        form="whsec_ and base64",
     ),
 )

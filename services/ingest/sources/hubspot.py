@@ -34,9 +34,7 @@ V2 = Hmac(
     template=Template(text="{secret}{method}{url}{body}"),
     is_keyed=False,
 )
-V1 = Hmac(
-    header="x-hubspot-signature", template=Template(text="{secret}{body}"), is_keyed=False
-)
+V1 = Hmac(header="x-hubspot-signature", template=Template(text="{secret}{body}"), is_keyed=False)
 VERIFY = FirstPresent(
     choices=(
         ("x-hubspot-signature-v3", None, V3),
@@ -155,7 +153,7 @@ SOURCE = Source(
     setup=Setup(
         screen="your app → Webhooks → Target URL",
         credential="nothing to enter there; copy the app's client secret from Auth to here",
-        secret_from="vendor",
-        secret_form="the client secret as HubSpot shows it",
+        made_by="vendor",
+        form="the client secret as HubSpot shows it",
     ),
 )

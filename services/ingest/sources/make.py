@@ -21,6 +21,6 @@ SOURCE = Source(
     setup=Setup(
         screen="HTTP → Make a Basic Auth request; switch on “Evaluate all states as errors”",
         credential="a keychain entry with this user and password",
-        secret_form="user:password",
+        form="user:password",
     ),
 )

@@ -74,7 +74,9 @@ def _sender(raw: Raw) -> Sender:
 def _headers(given: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(given, list):
         return ()
-    pairs = ((_text(item, "Name"), _text(item, "Value")) for item in given if isinstance(item, dict))
+    pairs = (
+        (_text(item, "Name"), _text(item, "Value")) for item in given if isinstance(item, dict)
+    )
     return tuple((name.lower(), value) for name, value in pairs if name)
 
 
@@ -119,6 +121,6 @@ SOURCE = Source(
     setup=Setup(
         screen="Server → Inbound message stream → Settings → Webhook",
         credential="the URL with the credentials in it: https://user:password@…",
-        secret_form="user:password",
+        form="user:password",
     ),
 )

@@ -89,16 +89,14 @@ def identify(raw: Raw, hook: Hook) -> Identity:
 def describe(raw: Raw, hook: Hook) -> Description:
     """The scalars of ``data``, or of the whole body where there is none, as text parts."""
     parts = flat(raw.get("data", raw))
-    return Description(
-        parts=parts, sender=sender_of(parts), facts={"message_id": message_id(hook)}
-    )
+    return Description(parts=parts, sender=sender_of(parts), facts={"message_id": message_id(hook)})
 
 
 SETUP = Setup(
     screen="Webhooks → Add endpoint",
     credential="the signing secret (whsec_…), or the sender's public key (whpk_…)",
-    secret_from="vendor",
-    secret_form="whsec_ and base64, or whpk_ and base64",
+    made_by="vendor",
+    form="whsec_ and base64, or whpk_ and base64",
 )
 SOURCE = Source(
     name="standard-webhooks",

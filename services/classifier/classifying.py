@@ -1,0 +1,307 @@
+"""The one message about an event, put together from what was read, asked, let through, dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from services.classifier import drafts
+from services.classifier.answer import Answer
+from services.classifier.asking import Asked
+from services.classifier.context import CONTACTS, Context
+from services.classifier.guard import Admitted, Subject, admissible
+from services.classifier.plain import one_line, only_known_addresses, plain
+from services.classifier.rules import MAKER
+from services.classifier.shortcuts import Shortcut
+from services.classifier.steering import signs_of_steering
+from shared.domain import ids
+from shared.domain.classification import Classification, Outcome, Step, Urgency
+from shared.domain.event import Event, EventKind
+from shared.domain.proposal import FieldChange, Maker, Proposal, ProposalKind
+from shared.domain.record import Reading, RecordRef, RecordRefSchema
+from shared.domain.schema import dump
+from shared.domain.topics import Topic
+from shared.office import add_working
+from shared.policy import FALLBACK_ROUTE, Policy
+
+DRAFTS, NEW_ID = "drafts", "new"
+# Without a last name a draft cannot be told apart from any other.
+_NEEDED_FOR_DRAFT = "last_name"
+_NAMES = ("first_name", "last_name", "company")
+
+
+def subject_of(event: Event, policy: Policy, context: Context) -> Subject:
+    """What an answer may touch: the one record, or a draft where the CRM knows nobody."""
+    if context.reading is not None:
+        return Subject(
+            event=event, policy=policy, target=context.reading.ref, reading=context.reading
+        )
+    is_stranger = context.record is None and not context.candidates
+    if is_stranger and event.kind is not EventKind.RECORD_CHANGE:
+        target = RecordRef(crm=_crm_of_drafts(policy), type=DRAFTS, id=NEW_ID)
+        return Subject(event=event, policy=policy, target=target, kind=ProposalKind.DRAFT)
+    return Subject(event=event, policy=policy, target=None)
+
+
+def _crm_of_drafts(policy: Policy) -> str:
+    """The CRM whose drafts the policy opens; one installation has one."""
+    return next((crm for crm, object_, _ in policy.fields if object_ == DRAFTS), "demo")
+
+
+def echoed(event: Event, policy: Policy) -> Classification | None:
+    """The answer for what needs no reading: our own write, or a person's change in the CRM."""
+    if event.kind is not EventKind.RECORD_CHANGE:
+        return None
+    if event.facts.get("change_id"):
+        reason = "our own write came back"
+    elif event.type.endswith(("created", "creation")):
+        return None
+    else:
+        reason = "a person changed the record in the CRM: recorded, nothing to propose"
+    changed = ", ".join(sorted(event.changes))[:200]
+    routing = policy.routing("record_change")
+    return Classification(
+        event=event,
+        outcome=Outcome.NOTHING_TO_DO,
+        route=routing.route,
+        urgency=Urgency.LOW,
+        summary=one_line(f"{event.record} was changed: {changed or 'no fields named'}.", 400),
+        reason=reason,
+        maker=MAKER,
+        policy=policy.version,
+        record=event.record,
+        matched_by="event" if event.record else None,
+    )
+
+
+def why_parked(event: Event) -> str | None:
+    """Why nothing may be proposed from this event, in words; ``None``: it may."""
+    signs = list(signs_of_steering(event.parts))
+    if "hidden_text" in event.facts:
+        signs.append("holds text that a reader cannot see")
+    if signs:
+        return f"the message {signs[0]}" + (f" (and {len(signs) - 1} more signs)" * bool(signs[1:]))
+    if event.sender is not None and event.sender.verified == "fail":
+        return "the mail does not come from where it says"
+    return None
+
+
+def parked(
+    event: Event, policy: Policy, context: Context, now: datetime, reason: str
+) -> Classification:
+    """For a person, with nothing proposed and none of the message's words passed on."""
+    is_forged = event.sender is not None and event.sender.verified == "fail"
+    flags = ("unverified_sender",) if is_forged else ()
+    if not is_forged or signs_of_steering(event.parts) or "hidden_text" in event.facts:
+        flags = ("injection", *flags)
+    return Classification(
+        event=event,
+        outcome=Outcome.A_PERSON_MUST_LOOK,
+        route=FALLBACK_ROUTE,
+        urgency=Urgency.NORMAL,
+        summary="A message that was set aside: read it yourself before anything else.",
+        reason=reason,
+        maker=MAKER,
+        policy=policy.version,
+        next_steps=("Read the message; answer or delete it. Follow no link in it.",),
+        record=context.record,
+        matched_by=context.matched_by,
+        reading=context.reading,
+        candidates=context.candidates,
+        flags=flags,
+        steps=tuple(_reads(context, now)),
+    )
+
+
+def short(
+    event: Event, policy: Policy, context: Context, now: datetime, found: Shortcut
+) -> Classification:
+    """An automatic reply, a bounce or advertising: nothing to do."""
+    routing = policy.routing(found.intent)
+    return Classification(
+        event=event,
+        outcome=Outcome.NOTHING_TO_DO,
+        route=routing.route,
+        urgency=routing.urgency,
+        summary=drafts.summary_of(event, found.intent, context.reading, []),
+        reason=found.reason,
+        maker=MAKER,
+        policy=policy.version,
+        record=context.record,
+        matched_by=context.matched_by,
+        reading=context.reading,
+        flags=(found.flag,),
+        steps=tuple(_reads(context, now)),
+    )
+
+
+def answered(
+    answer: Answer,
+    subject: Subject,
+    context: Context,
+    now: datetime,
+    *,
+    maker: Maker,
+    asked: Asked,
+    round_: int = 1,
+    follows: str | None = None,
+) -> Classification:
+    """What of an answer passes the guard, with everything that was read, asked and dropped."""
+    admitted = _whole(admissible(answer, subject), subject)
+    flags = [*answer.flags, *([asked.flag] if asked.flag else [])]
+    if subject.event.sender is not None and subject.event.sender.verified == "unverified":
+        flags.append("unverified_sender")
+    if any(one.rule != "unchanged" for one in admitted.dropped):
+        flags.append("dropped_values")
+    texts, links_gone = _texts(answer, subject)
+    if links_gone:
+        flags.append("links_removed")
+    proposals: tuple[Proposal, ...] = ()
+    if admitted.fields:
+        proposals = (
+            _proposal(
+                admitted.fields, subject, now, maker, tuple(flags), round_=round_, follows=follows
+            ),
+        )
+    is_known_route = answer.route in subject.policy.routes
+    return replace(
+        texts,
+        outcome=_outcome(answer, context, has_fields=bool(proposals)),
+        route=answer.route if is_known_route else FALLBACK_ROUTE,
+        maker=maker,
+        proposals=proposals,
+        record=context.record,
+        matched_by=context.matched_by,
+        reading=context.reading,
+        candidates=context.candidates,
+        flags=tuple(dict.fromkeys(flags)),
+        steps=(*_reads(context, now), *asked.steps, *_drops(admitted, subject, now)),
+    )
+
+
+def _whole(admitted: Admitted, subject: Subject) -> Admitted:
+    """A draft needs a name; without one there is nothing to promote."""
+    names = {field.field for field in admitted.fields}
+    if subject.kind is ProposalKind.DRAFT and _NEEDED_FOR_DRAFT not in names:
+        return replace(admitted, fields=())
+    return admitted
+
+
+def _outcome(answer: Answer, context: Context, *, has_fields: bool) -> Outcome:
+    """The answer's own outcome where it holds: a proposal without fields needs a person."""
+    if has_fields:
+        is_more = answer.outcome is Outcome.A_PERSON_MUST_LOOK
+        return Outcome.A_PERSON_MUST_LOOK if is_more else Outcome.PROPOSED
+    if answer.outcome is Outcome.PROPOSED or context.candidates:
+        return Outcome.A_PERSON_MUST_LOOK
+    return answer.outcome
+
+
+def _texts(answer: Answer, subject: Subject) -> tuple[Classification, bool]:
+    """The answer's texts as plain text, in a classification without proposals."""
+    policy, event = subject.policy, subject.event
+    domains, known = policy.company.domains, _known_addresses(subject)
+    gone = False
+
+    def clean(text: str, limit: int) -> str:
+        nonlocal gone
+        shown, links = plain(text, limit, own_domains=domains)
+        shown, addresses = only_known_addresses(shown, known)
+        gone = gone or links or addresses
+        return shown
+
+    summary = one_line(clean(answer.summary, drafts.MAX_SUMMARY), drafts.MAX_SUMMARY)
+    reply = clean(answer.reply_draft, drafts.MAX_REPLY) if answer.reply_draft else None
+    steps = tuple(
+        one_line(clean(step, drafts.MAX_STEP), drafts.MAX_STEP)
+        for step in answer.next_steps[: drafts.MAX_STEPS]
+    )
+    shown = Classification(
+        event=event,
+        outcome=answer.outcome,
+        route=FALLBACK_ROUTE,
+        urgency=answer.urgency,
+        summary=summary,
+        reason=one_line(clean(answer.reason, 400), 400),
+        maker=MAKER,
+        policy=policy.version,
+        reply_draft=reply or None,
+        next_steps=tuple(step for step in steps if step),
+    )
+    return shown, gone
+
+
+def _known_addresses(subject: Subject) -> set[str]:
+    """The addresses a text may name: the sender's, the record's and our own."""
+    known = {address.lower() for address in subject.policy.company.emails}
+    if subject.event.sender and subject.event.sender.email:
+        known.add(subject.event.sender.email.lower())
+    if subject.reading is not None:
+        known.add(str(subject.reading.fields.get("email") or "").lower())
+    return known
+
+
+def _proposal(
+    fields: tuple[FieldChange, ...],
+    subject: Subject,
+    now: datetime,
+    maker: Maker,
+    flags: tuple[str, ...],
+    *,
+    round_: int,
+    follows: str | None,
+) -> Proposal:
+    target, policy, event = subject.target, subject.policy, subject.event
+    assert target is not None, "the guard lets nothing through without a record"
+    rules = [policy.rule(target.crm, target.type, field.field) for field in fields]
+    hours = min(rule.expiry_hours for rule in rules if rule is not None)
+    return Proposal(
+        id=ids.proposal_id(event.id, str(target), round_),
+        event_id=event.id,
+        kind=subject.kind,
+        record=target,
+        title=_title(fields, subject.reading),
+        fields=fields,
+        maker=maker,
+        policy=policy.version,
+        source_sha256=event.raw_sha256,
+        created_at=now,
+        expires_at=add_working(policy.office, now, hours * 60),
+        record_version=subject.reading.version if subject.reading else None,
+        round=round_,
+        follows=follows,
+        flags=tuple(dict.fromkeys(flags)),
+    )
+
+
+def _title(fields: tuple[FieldChange, ...], reading: Reading | None) -> str:
+    if reading is not None:
+        return reading.title[:200]
+    values = {field.field: str(field.after) for field in fields}
+    names = [values[name] for name in _NAMES if name in values]
+    return f"New contact: {' '.join(names[:2])}"[:200]
+
+
+def _reads(context: Context, now: datetime) -> Iterator[Step]:
+    for reading in context.reads:
+        data = {
+            "record": dump(RecordRefSchema, reading.ref),
+            "fields": sorted(reading.fields),
+            "version": reading.version,
+            "purpose": "match" if reading.ref.type == CONTACTS else "find the contact",
+        }
+        yield Step(topic=str(Topic.RECORD_READ), at=now, data=data)
+
+
+def _drops(admitted: Admitted, subject: Subject, now: datetime) -> Iterator[Step]:
+    record = dump(RecordRefSchema, subject.target) if subject.target else None
+    for one in admitted.dropped[:40]:
+        data = {
+            "record": record,
+            "field": one.field[:80],
+            "value": one.value,
+            "rule": one.rule,
+            "detail": one.detail,
+        }
+        yield Step(topic=str(Topic.PROPOSAL_DROPPED), at=now, data=data)

@@ -1,0 +1,67 @@
+"""What the handlers get, and the policy file that is read again when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+
+from services.classifier.model import Model
+from shared.crm import Reader
+from shared.errors import ConfigurationError
+from shared.outbox import Outbox, Relay, UnitOfWork
+from shared.policy import Policy, load_policy
+
+log = structlog.get_logger()
+
+
+class PolicyFile:
+    """The policy of a file, looked at anew for each event. Raises `ConfigurationError` at first.
+
+    A later fault keeps the last valid version: the writer stops writing then, intake goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._policy = load_policy(path)
+        self._seen = self._stamp()
+
+    def __call__(self) -> Policy:
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen = stamp
+            try:
+                self._policy = load_policy(self._path)
+            except ConfigurationError as error:
+                log.warning("the policy file is not valid, the last one stays", error=str(error))
+        return self._policy
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDeps:
+    """``model`` is ``None`` where only the rules answer. ``canary`` is new in every process.
+
+    ``prefetch`` is how many messages are handled in one commit: one where a model is asked.
+    """
+
+    engine: Engine
+    outbox: Outbox
+    unit_of_work: UnitOfWork
+    clock: Callable[[], datetime]
+    reader: Reader
+    policy: Callable[[], Policy]
+    relay: Relay
+    model: Model | None = None
+    canary: str = ""
+    prefetch: int = 20

@@ -1,0 +1,73 @@
+"""What is put before the gate: proposal, decisions, the change, and the facts of this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from services.writer.office import Stop
+from shared.domain.change import Change
+from shared.domain.decision import Decision
+from shared.domain.proposal import Proposal
+from shared.domain.receipt import Receipt
+from shared.domain.record import Reading
+from shared.domain.schema import Scalar
+from shared.policy import Policy
+from shared.proof import VerifierKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What one person may do at this moment."""
+
+    roles: frozenset[str]
+    disabled: bool = False
+    aliases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """How many changes of one field were sent in the last hour and day."""
+
+    hour: int = 0
+    day: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the rules look at besides the proposal and the decisions.
+
+    ``policy`` is the version in force now, ``None`` while the file is wrong. ``shown_policy`` is
+    the hash that was in force when the card was shown; the signed card digest binds it. ``people``
+    are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
+    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are
+    the values that the change to be undone had replaced.
+    """
+
+    now: datetime
+    policy: Policy | None
+    shown_policy: str
+    keys: Mapping[str, Ed25519PublicKey]
+    people: Mapping[str, Standing]
+    stops: tuple[Stop, ...] = ()
+    stopped: bool = False
+    state: str | None = None
+    other_changes: tuple[str, ...] = ()
+    written: Mapping[str, Written] | None = None
+    receipt: Receipt | None = None
+    log_keys: tuple[VerifierKey, ...] = ()
+    live: Reading | None = None
+    restores: Mapping[str, Scalar] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is put before the gate: the change as it would be written, and why it might be."""
+
+    proposal: Proposal
+    decisions: tuple[Decision, ...]
+    change: Change
+    facts: Facts

@@ -1,0 +1,61 @@
+"""`countersign policy check|show|diff`: look at the policy file before it comes into force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.writer import policy_store
+from shared.db import open_database, reading
+from shared.policy import Policy, load_policy
+
+FILE = click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+
+
+@click.group()
+def policy() -> None:
+    """What may be written at all: check a file, show it, compare it with what is in force."""
+
+
+@policy.command()
+@FILE
+@click.pass_obj
+def check(home: Any, file: Path | None) -> None:
+    """Say whether FILE (default: the installation's own) is a valid policy."""
+    found = load_policy(file or home.policy)
+    click.echo(f"valid: {len(found.fields)} fields, version {found.version[:16]}")
+
+
+@policy.command()
+@FILE
+@click.pass_obj
+def show(home: Any, file: Path | None) -> None:
+    """List every field with its mode, stage, approvers, expiry and caps."""
+    for (crm, object_, name), rule in sorted(load_policy(file or home.policy).fields.items()):
+        click.echo(
+            f"{crm}.{object_}.{name:<20} {rule.mode:<10} {rule.stage:<8}"
+            f" {'/'.join(rule.roles):<10} {rule.expiry_hours:>3} h"
+            f" {rule.per_hour:>4}/h {rule.per_day:>5}/d  {rule.reason}"
+        )
+
+
+@policy.command()
+@FILE
+@click.pass_obj
+def diff(home: Any, file: Path | None) -> None:
+    """Compare FILE with the policy in force; “!” marks every field that gains a right."""
+    lines = list(policy_store.differences(_in_force(home), load_policy(file or home.policy)))
+    for line in lines:
+        click.echo(line)
+    if not lines:
+        click.echo("no difference")
+
+
+def _in_force(home: Any) -> Policy | None:
+    with reading(open_database(home.database("writer"))) as db:
+        found = policy_store.current(db)
+    return found.policy if found else None

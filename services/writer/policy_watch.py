@@ -1,0 +1,54 @@
+"""Follows the policy file: a good one comes into force, a wrong one stops writing."""
+
+from __future__ import annotations
+
+from services.writer import policy_store
+from services.writer.deps import WorkerDeps
+from shared.db import reading
+from shared.errors import ConfigurationError, CRMUnavailable
+from shared.policy import Metadata, Policy, check_classes, load_policy
+
+UNCHECKED = "the CRM's list of fields could not be read yet: it may forbid a listed field"
+
+
+def require_policy(deps: WorkerDeps) -> None:
+    """The start-up check. Raises `ConfigurationError` naming every field that cannot be listed."""
+    _follow(deps, load_policy(deps.policy_file))
+
+
+def follow(deps: WorkerDeps) -> None:
+    """One look at the file; the version in force stays where the new one is wrong."""
+    try:
+        policy = load_policy(deps.policy_file)
+        with reading(deps.engine) as db:
+            found = policy_store.current(db)
+        is_known = found is not None and found.policy.version == policy.version
+        if not (is_known and found is not None and found.problem is None):
+            _follow(deps, policy)
+    except ConfigurationError as error:
+        with deps.unit_of_work.begin() as unit:
+            policy_store.refuse(unit, str(error))
+
+
+def _follow(deps: WorkerDeps, policy: Policy) -> None:
+    problem = None
+    try:
+        forbidden = check_classes(policy, metadata(deps, policy))
+    except CRMUnavailable:
+        forbidden, problem = [], UNCHECKED
+    if forbidden:
+        raise ConfigurationError("the policy lists what cannot be listed: " + "; ".join(forbidden))
+    with deps.unit_of_work.begin() as unit:
+        policy_store.adopt(unit, policy)
+        if problem is not None:
+            policy_store.refuse(unit, problem)
+
+
+def metadata(deps: WorkerDeps, policy: Policy) -> Metadata:
+    """The fields of every listed object, by the CRM's own word. Raises `CRMUnavailable`."""
+    objects = {(rule.crm, rule.object) for rule in policy.fields.values()}
+    return {
+        (crm, object_): tuple(deps.readers[crm].fields(object_).values())
+        for crm, object_ in sorted(objects)
+        if crm in deps.readers
+    }

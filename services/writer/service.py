@@ -1,0 +1,146 @@
+"""The writer: people decide on its pages, and its worker writes exactly what they decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.writer.apply import complete
+from services.writer.crm.demo import DemoWriter
+from services.writer.deps import WebDeps, WorkerDeps
+from services.writer.drafts import carry_out_decisions
+from services.writer.expiry import expire
+from services.writer.facts import Sources
+from services.writer.handlers import HANDLERS
+from services.writer.policy_watch import follow, require_policy
+from services.writer.signing import decision_keys, load_signer, log_keys
+from services.writer.tables import metadata, outbox
+from shared.bus.wake import notify
+from shared.crm.demo import DemoReader
+from shared.db import open_database
+from shared.domain.schema import now
+from shared.outbox import Relay, UnitOfWork
+from shared.people import People
+from shared.service import Loop, Service, Web, Worker
+from shared.settings import ServiceSettings, setting
+
+NAME = "writer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings(ServiceSettings):
+    """The web part signs decisions and reads the CRM; it has no write token."""
+
+    keys_dir: Path = setting("folder of decisions.ed25519")
+    people_file: Path = setting("the people of this installation")
+    crm_url: str = setting("address of the CRM")
+    crm_read_token: str = setting("token that only reads", secret=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(ServiceSettings):
+    """The worker writes and verifies; it has no signing key."""
+
+    keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")
+    people_file: Path = setting("the people of this installation")
+    policy_file: Path = setting("what may be written at all")
+    crm_url: str = setting("address of the CRM")
+    crm_read_token: str = setting("token that only reads", secret=True)
+    crm_write_token: str = setting("token that writes", secret=True)
+
+
+def wire_web(settings: WebSettings) -> WebDeps:
+    """Pages and API: two seconds for the CRM, then the stored values stand alone."""
+    engine = open_database(settings.database_url)
+    people = People(settings.people_file)
+    return WebDeps(
+        engine=engine,
+        outbox=outbox,
+        unit_of_work=_units(engine, settings.wake_dir),
+        clock=now,
+        people=people.all,
+        readers={
+            "demo": DemoReader(settings.crm_url, settings.crm_read_token, timeout=2.0),
+        },
+        signer=load_signer(settings.keys_dir),
+        ring=lambda loop: notify(settings.wake_dir, loop),
+    )
+
+
+def wire_worker(settings: WorkerSettings) -> WorkerDeps:
+    """The part that writes. Raises `ConfigurationError` for a policy that cannot be."""
+    from shared.bus.publisher import Publisher
+
+    engine = open_database(settings.database_url)
+    people = People(settings.people_file)
+    deps = WorkerDeps(
+        engine=engine,
+        outbox=outbox,
+        unit_of_work=_units(engine, settings.wake_dir),
+        clock=now,
+        sources=Sources(
+            people=people.all,
+            decision_keys=decision_keys(settings.keys_dir),
+            log_keys=lambda: log_keys(settings.keys_dir),
+        ),
+        readers={
+            "demo": DemoReader(settings.crm_url, settings.crm_read_token, timeout=5.0),
+        },
+        writers={"demo": DemoWriter(settings.crm_url, settings.crm_write_token)},
+        policy_file=settings.policy_file,
+        relay=Relay(
+            engine=engine, outbox=outbox, publisher=Publisher(settings.broker_url), clock=now
+        ),
+    )
+    require_policy(deps)
+    return deps
+
+
+def _units(engine: Any, wake_dir: Path) -> UnitOfWork:
+    def wake() -> None:
+        notify(wake_dir, f"{NAME}.relay")
+
+    return UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake)
+
+
+def _relay(deps: WorkerDeps) -> None:
+    assert deps.relay is not None, "the worker was wired with a relay"
+    deps.relay.drain()
+
+
+def _pages(deps: WebDeps) -> Any:
+    """Built where it is needed: a worker does without Flask."""
+    from services.writer.pages import pages
+
+    return pages(deps)
+
+
+def _api(deps: WebDeps) -> Any:
+    from services.writer.routes import api
+
+    return api(deps)
+
+
+LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
+    ("relay", 0.5, _relay),
+    ("completer", 5, complete),
+    ("expiry", 15, expire),
+    ("policy", 2, follow),
+    ("drafts", 1, carry_out_decisions),
+)
+
+SERVICE = Service(
+    name=NAME,
+    tables=metadata,
+    web=Web(settings=WebSettings, wire=wire_web, blueprints=(_pages, _api)),
+    worker=Worker(
+        settings=WorkerSettings,
+        wire=wire_worker,
+        handlers=HANDLERS,
+        loops=tuple(Loop(name=name, seconds=every, run=run) for name, every, run in LOOPS),
+    ),
+)
+
+__all__ = ["SERVICE", "WebDeps", "WorkerDeps"]

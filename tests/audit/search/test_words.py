@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+
+from services.audit.search.query import parse
+from services.audit.search.words import (
+    contact_keys,
+    dates_of,
+    emails_of,
+    fold,
+    orders_of,
+    phone_keys,
+    phone_query,
+    phones_of,
+    stream,
+    words_of,
+)
+from shared.errors import BadPayload
+
+SPELLINGS = [
+    "+1 212 555 0100",
+    "+12125550100",
+    "(212) 555-0100",
+    "212.555.0100",
+    "1-212-555-0100",
+    "001 212 555 0100",
+    "212 555 0100",
+]
+GERMAN = ["+49 30 1234567", "030 1234567", "0049 30 1234567", "+49 (30) 123-4567"]
+
+
+@pytest.mark.parametrize("group", [SPELLINGS, GERMAN])
+def test_every_spelling_of_a_number_finds_every_other(group: list[str]) -> None:
+    for stored in group:
+        for typed in group:
+            assert set(phone_keys(stored)) & set(phone_query(typed)), (stored, typed)
+
+
+def test_another_number_is_not_found() -> None:
+    assert not set(phone_keys("+1 212 555 0100")) & set(phone_query("+1 212 555 0101"))
+
+
+@pytest.mark.parametrize("written", [*SPELLINGS, *GERMAN])
+def test_numbers_are_seen_in_running_text(written: str) -> None:
+    assert phones_of(f"Please call {written}, thank you") == [written]
+
+
+def test_dates_ids_and_prices_are_no_phone_numbers() -> None:
+    assert phones_of("on 2026-11-23 or 23.11.2026, id 6f2d5a9e-2f0e-5a57-9d0c-0c6f0f6f7c11") == []
+    assert phones_of("it costs 1200") == []
+
+
+def test_case_and_diacritics_are_one() -> None:
+    assert fold("MÜLLER") == fold("Muller") == fold("müller") == "muller"
+    assert words_of("Straße, ﬁne") == ["strasse", "fine"]
+
+
+def test_addresses_are_found_whole() -> None:
+    assert emails_of("Write to <Jane.Doe@Example.com>.") == ["jane.doe@example.com"]
+    assert contact_keys("mailto:ann@example.org")[-1].startswith("e=")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Order no. 4711 please", "4711"),
+        ("invoice: INV-2026/0017", "inv20260017"),
+        ("about #A-2231", "a2231"),
+        ("see JOB-00912", "job00912"),
+    ],
+)
+def test_order_numbers_are_seen(text: str, order: str) -> None:
+    assert order in orders_of(text)
+
+
+def test_dates_in_any_writing_are_one_token() -> None:
+    assert dates_of("2026-11-23 and 23.11.2026") == ["2026-11-23", "2026-11-23"]
+    assert set(dates_of("3/4/2026")) == {"2026-03-04", "2026-04-03"}
+
+
+def test_tokens_hold_no_spaces_whatever_comes_in() -> None:
+    odd = "\u2003a\u00a0b\x00c \u202ed e\u0301 \U0001f600 =x= \"y\" 'z' %00 ../../etc"
+    assert all(token and not any(c.isspace() for c in token) for token in stream(odd))
+
+
+def test_a_number_with_spaces_in_the_search_box_is_one_thing() -> None:
+    query = parse("roof (212) 555-0100")
+    assert len(query.terms) == 2
+    assert "t=125550100" in [form.tokens[0] for form in query.terms[1].any_of] or "t=125550100" in [
+        form.tokens[0] for form in query.terms[0].any_of
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("ab*", "at least 3 letters"),
+        ("after:yesterday", "2026-11-23"),
+        ("phone:12", "seven digits"),
+        ("x" * 501, "longer than"),
+        (" ".join(f"w{n}" for n in range(30)), "more than 20"),
+    ],
+)
+def test_a_query_that_cannot_be_meant_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(BadPayload, match=sentence):
+        parse(text)
+
+
+def test_filters_come_from_the_text_and_from_the_form_alike() -> None:
+    assert (
+        parse('approver:ann record:"demo/contacts/1"').terms
+        == parse("", {"record": "demo/contacts/1", "approver": "ann", "topic": ""}).terms[::-1]
+    )
+    assert parse("approver:ann").chips == (("approver", "ann"),)
+
+
+def test_operators_of_an_index_are_plain_words() -> None:
+    assert parse('jane" OR NEAR(x) AND -y ^z').terms
