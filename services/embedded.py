@@ -30,6 +30,7 @@ from shared.bus.transports.sqlite.store import release_owner
 from shared.db import open_database
 from shared.errors import ConfigurationError
 from shared.migrations import migrate
+from shared.processes import die_with, show_name
 from shared.running import STOP_SECONDS, run_worker
 from shared.service import Service
 
@@ -78,9 +79,10 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         child.started = time.monotonic()
+        parent = os.getpid()
         child.pid = os.fork()
         if child.pid == 0:
-            _become(child)
+            _become(child, parent)
 
     def _replace_dead(self) -> None:
         for child in self.children:
@@ -150,7 +152,14 @@ def serve_web(home: Installation) -> None:
     from services.wiring import web_application
 
     if home.run.is_loopback:
-        _serve_granian(home, lambda: web_application(home))
+        server = os.getpid()
+
+        def load() -> Any:
+            # Workers that outlive their server would keep its port from the next one.
+            die_with(server)
+            return web_application(home)
+
+        _serve_granian(home, load)
     else:
         _serve_waitress(web_application(home), home.run.host, home.run.port, threads=64)
 
@@ -202,10 +211,12 @@ def _serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
         server.run()
 
 
-def _become(child: Child) -> None:
+def _become(child: Child, parent: int) -> None:
     """The forked child's whole life; it never returns into the parent's code."""
     code = 1
     try:
+        show_name(child.name)
+        die_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # The supervisor alone answers Ctrl-C.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         child.run()

@@ -64,7 +64,7 @@ def status(deps: StatusDeps) -> Blueprint:
         return render_template(
             "status.html",
             stop=queries.stop_state(deps.parts["writer"]),
-            counts=queries.counts(deps.parts["writer"], current_person()),
+            totals=queries.counts(deps.parts["writer"], current_person()),
             queues=queue_lines(deps.home),
             balance=balance(audit),
             checkpoint=checkpoint,

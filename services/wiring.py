@@ -7,7 +7,8 @@ four; the services know nothing of each other.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -118,8 +119,7 @@ def _session_opened(writer: Any, person: str, how: str) -> None:
 
 
 def _person_changed(home: Installation, person: str, action: str, roles: Any) -> None:
-    writer = _writer_web(home)
-    with writer.unit_of_work.begin() as unit:
+    with _writer_web(home) as writer, writer.unit_of_work.begin() as unit:
         unit.publish(
             Topic.PERSON_CHANGED,
             {"person": person, "action": action, "roles": sorted(roles)},
@@ -128,21 +128,26 @@ def _person_changed(home: Installation, person: str, action: str, roles: Any) ->
         )
 
 
-def _writer_web(home: Installation) -> Any:
+@contextmanager
+def _writer_web(home: Installation) -> Iterator[Any]:
+    """The writer for one act. Its files are closed again: no process forked later inherits them."""
     from services.writer.service import SERVICE as WRITER
 
     web = WRITER.web
     assert web is not None
-    return web.wire(load_settings(web.settings, home.environment("writer", "web")))
+    writer = web.wire(load_settings(web.settings, home.environment("writer", "web")))
+    try:
+        yield writer
+    finally:
+        writer.engine.dispose()
 
 
 def set_writing(home: Installation, *, stopped: bool, reason: str) -> None:
     """The stop switch from the command line, in the name of whoever holds the files."""
     from services.writer import switch
 
-    deps = _writer_web(home)
     act = switch.stop if stopped else switch.resume
-    with deps.unit_of_work.begin() as unit:
+    with _writer_web(home) as writer, writer.unit_of_work.begin() as unit:
         act(unit, person="command-line", reason=reason)
 
 

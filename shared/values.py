@@ -114,8 +114,10 @@ def phone_key(text: str, region: str | None) -> str | None:
 
     if len(text) > 40:
         return None
+    # The habit of most of the world; a national number never begins with two zeros.
+    dialled = "+" + text[2:] if text.startswith("00") else text
     try:
-        number = phonenumbers.parse(text, region)
+        number = phonenumbers.parse(dialled, region)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number) or number.extension:

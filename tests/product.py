@@ -141,7 +141,7 @@ class Client:
     """A signed-in person with an API token of their own."""
 
     def __init__(self, product: Product) -> None:
-        said = product.command("people", "token", "admin", "--name", "tests")
+        said = product.command("people", "token", "admin", "--called", "tests")
         found = re.search(r"cs_\S+", said.stdout)
         assert found, said
         self.url = product.url

@@ -33,6 +33,8 @@ __all__ = [
 Marked = tuple[tuple[str, bool], ...]
 """Pieces of a text; true where a searched word stands."""
 WINDOW = 240
+# Signs of our own making, which belong to no word: without them most texts are plain ASCII.
+_SIGNS = str.maketrans("•…→“”", "     ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,8 @@ def mark(text: str, needles: tuple[str, ...]) -> Marked:
 
 
 def _hits(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
-    folded = fold(text)
+    plain = text.translate(_SIGNS)
+    folded = fold(plain)
     if len(folded) == len(text):
         return [match.span() for match in pattern.finditer(folded)]
     # Folding changed the length: look at each word by itself.

@@ -1,6 +1,5 @@
-"""Checks an exported audit log on its own: one file, standard library and `cryptography` only.
+"""Checks the folder of an exported log; imports nothing of ours, so no mistake hides in both.
 
-It shares no code with what wrote the log, so no mistake hides in both. An export is a folder of:
 entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", "subject", "chain",
                    "message_id", "cause", "commitment"}; beside these, and no part of the entry:
                    "opened": {"salt": 64 hex digits, "body": {...}}, null once erased, or left out;
@@ -128,8 +127,7 @@ def read_keys(lines: list[str]) -> Keys:
 def open_note(note: str, keys: Keys) -> str:
     """The text of a signed note. One of `MALFORMED` if it is none, or none of the keys signed."""
     text, _, tail = note.rpartition("\n\n")
-    lines = re.fullmatch(r"(— [^\s+]+ [A-Za-z0-9+/=]+\n)+", tail)
-    if not (text and lines) or re.search(r"[\x00-\x09\x0b-\x1f]", note):
+    if not re.fullmatch(r"[^\x00-\x09\x0b-\x1f]+\n\n(— [^\s+\x00-\x1f]+ [\w+/=]+\n)+", note):
         raise ValueError("it is not a signed note")
     trusted = False
     for line in tail[:-1].split("\n"):
@@ -204,8 +202,8 @@ class Log:
             self.straight = False
             return
         if self.straight and (entry["seq"] != seq or kept not in (None, leaf.hex())):
-            moved = entry["seq"] != seq and f"in its place stands seq {entry['seq']}"
-            what = moved or "it was changed: the log keeps another hash of it"
+            moved = f"in its place stands seq {entry['seq']}"
+            what = moved if entry["seq"] != seq else "it was changed: the log keeps another hash"
             self.bad.append((seq, seq - (entry["seq"] == seq - 1), what))
             self.straight = False
         self.bodies["open" if opened else "erased" if opened is None else "not exported"] += 1
@@ -219,7 +217,7 @@ class Log:
 
     def compare(self) -> None:
         here = root_of(self.peaks)
-        for whose, root in sorted(self.seals[self.count], key=lambda seal: (seal[1] == here, seal)):
+        for whose, root in sorted(self.seals.get(self.count, ()), key=lambda s: (s[1] == here, s)):
             self.sealed = self.count if whose == "log" else self.sealed
             if self.straight and root == here:
                 self.agreed[whose] = self.count
@@ -254,10 +252,10 @@ def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str
             log.seal(record, whose)
         if path and not log.ends and not log.bad:
             raise ValueError(f"{path} holds no checkpoint")
+    log.compare()
     with paths[0].open("rb") as lines:
-        for line in itertools.chain([b""], lines):
-            if line:
-                log.take(line)
+        for line in lines:
+            log.take(line)
             if log.count in log.seals:
                 log.compare()
             if log.count % 100_000 == 0:

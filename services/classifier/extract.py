@@ -54,7 +54,8 @@ _ENGLISH = re.compile(
 _GERMAN = re.compile(
     r"(?P<address>(?:[A-ZÄÖÜ][\wäöüß.-]*[ -]){0,3}[A-ZÄÖÜ]?[\wäöüß-]*(?:straße|strasse|str\.|"
     r"weg|platz|"
-    r"allee|gasse|ring|ufer|damm|chaussee|steig|markt|Straße|Weg|Platz|Allee|Ring|Ufer|Damm) "
+    r"allee|gasse|ring|ufer|damm|chaussee|steig|markt|Straße|Weg|Platz|Allee|Ring|Ufer|Damm|"
+    r"Markt|Hof|Gasse) "
     r"\d{1,4} ?[a-z]?\b)"
     rf"(?:\s*[,\n]\s*(?:D-)?(?P<postal_code>\d{{4,5}}) (?P<city>{_CITY}))?"
 )
@@ -66,9 +67,8 @@ _ADDRESS_WORD = re.compile(
     r"nouvelle adresse|déménag\w+|nueva dirección|mudado|nieuwe adres|nieuw adres|verhuisd)\b",
     _I,
 )
-_PROPER = (
-    r"[A-ZÄÖÜ0-9][\w&äöüßé'’.+-]*(?: (?:&|and|und|of|the|de|[A-ZÄÖÜ0-9][\w&äöüßé'’.+-]*)){0,5}"
-)
+_CAPITAL = r"[A-ZÄÖÜ0-9][\w&äöüßé'’.+-]*"
+_PROPER = rf"{_CAPITAL}(?: (?:(?:&|and|und|of|the|de) )?{_CAPITAL}){{0,4}}"
 _COMPANY = re.compile(
     r"(?:\b(?:[Mm]y|[Oo]ur) new (?:company|employer|firm)(?: name)? is(?: now)?|"
     r"\b(?:I|I've|I have) (?:now |just |recently )?(?:work(?:ing)?|started|joined|moved)(?: now)?"
@@ -82,7 +82,8 @@ _COMPANY = re.compile(
     r"voor))"
     rf"\s+(?P<company>{_PROPER})"
 )
-_ROLE = r"[A-ZÄÖÜ][\wäöüß&/-]+(?: (?:of|for|the|and|&|für|der|im|[A-ZÄÖÜ][\wäöüß&/-]+)){0,5}"
+_ROLE_WORD = r"[A-ZÄÖÜ][\wäöüß&/-]+"
+_ROLE = rf"{_ROLE_WORD}(?: (?:(?:of|for|the|and|&|für|der|im) ){{0,2}}{_ROLE_WORD}){{0,4}}"
 _TITLE = re.compile(
     r"(?:\b[Mm]y new (?:job )?(?:title|position|role) is(?: now)?|"
     r"\bI(?:'m| am| was| have been| became)? ?(?:now|promoted to|appointed)(?: as)?(?: the| an?)?|"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ LEAST_POINTS = 2
 LONGEST_THANKS = 60
 
 
+_ANSWER = re.compile(r"^\s*(?:re|aw|antw|sv|fw|fwd|wg)\s*:.*", re.IGNORECASE | re.DOTALL)
 NOT_THE_LETTER = frozenset({"subject", "signature"})
 
 
@@ -22,7 +24,8 @@ def own_words(parts: Mapping[str, str]) -> Mapping[str, str]:
 
 def intent_of(parts: Mapping[str, str]) -> str:
     """The name of the intent that the words speak for; ``other`` if none does."""
-    subject = words_of(parts.get("subject", ""))
+    # The subject of an answer was written for another letter.
+    subject = words_of(_ANSWER.sub("", parts.get("subject", "")))
     texts = (text for name, text in own_words(parts).items() if name not in NOT_THE_LETTER)
     body = words_of("\n".join(texts))
     known = vocabulary()

@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
-        " frame-ancestors 'none'; base-uri 'none'"
+_HEADERS = [
+    (
+        "Content-Security-Policy",
+        (
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
+            " frame-ancestors 'none'; base-uri 'none'"
+        ),
     ),
-    "X-Content-Type-Options": "nosniff",
+    ("X-Content-Type-Options", "nosniff"),
     # With no-referrer a browser sends "Origin: null" with our own forms.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+]
 
 
 class _Request(Request):
@@ -62,8 +65,7 @@ class DemoCrm:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = _Request(environ)
         response = self._answer(request)
-        for name, value in _HEADERS.items():
-            response.headers[name] = value
+        response.headers.extend(_HEADERS)
         if self._webhooks is not None and request.method in {"POST", "PATCH"}:
             self._webhooks.wake()
         return response(environ, start_response)
@@ -73,7 +75,7 @@ class DemoCrm:
             self._webhooks.stop()
         self.store.database.close()
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request) -> Response | api.JsonAnswer:
         is_api = request.path.startswith("/api/")
         try:
             endpoint, values = self._map.bind_to_environ(request.environ).match()
@@ -105,13 +107,15 @@ class DemoCrm:
         if request.method == "POST" and not _is_same_origin(request):
             raise Refused(403, "cross_site", "The form came from another site.")
 
-    def _refusal(self, is_api: bool, status: int, code: str, message: str) -> Response:
+    def _refusal(
+        self, is_api: bool, status: int, code: str, message: str
+    ) -> Response | api.JsonAnswer:
         if not is_api:
             return self._pages.error(status, message)
-        response = api.as_json(status, {"error": {"code": code, "message": message}})
+        answer = api.as_json(status, {"error": {"code": code, "message": message}})
         if status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
+            answer.headers.append(("WWW-Authenticate", "Bearer"))
+        return answer
 
 
 def _utc_now() -> datetime:

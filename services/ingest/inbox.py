@@ -15,15 +15,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
 from services.ingest.group_commit import GroupCommit, ProcessLock
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.raw import RawFiles, is_large
 from services.ingest.source import Identity, Outcome, Source
 from services.ingest.store import accepted, deliveries, refusals, tallies
+from services.ingest.writer_connection import (
+    WriterConnection,
+    prepared_insert,
+    prepared_update,
+)
 from shared.canonical import sha256_hex
-from shared.db import insert_new, writing
+from shared.db import insert_new
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.faultpoints import reached
@@ -80,7 +85,7 @@ class Inbox:
     def __init__(
         self, engine: Engine, files: RawFiles, gate: ProcessLock, on_commit: Callable[[], None]
     ) -> None:
-        self._engine = engine
+        self._writer = WriterConnection(engine)
         self._files = files
         self._on_commit = on_commit
         self._flood = _Flood()
@@ -177,7 +182,7 @@ class Inbox:
 
     def _commit(self, entries: Sequence[Entry]) -> list[Outcome]:
         reached("ingest.before_commit")
-        with writing(self._engine) as connection:
+        with self._writer.writing() as connection:
             news = _insert_events(connection, entries)
             _insert_deliveries(connection, entries, news)
             _insert_refusals(connection, [e.refusal for e in entries if e.refusal])
@@ -202,6 +207,7 @@ def _delivery_row(source: Source, endpoint: Endpoint, hook: Hook, at: str) -> di
         "raw_sha256": sha256_hex(hook.body),
         "size": len(hook.body),
         "content": hook.body,
+        "is_expired": 0,
     }
 
 
@@ -217,6 +223,7 @@ def _event_row(
         "delivery_id": delivery,
         "position": position,
         "received_at": at,
+        "replays": 0,
     }
 
 
@@ -224,7 +231,7 @@ def _insert_events(connection: Connection, entries: Sequence[Entry]) -> set[str]
     """Insert what is new; returns the deliveries that brought something new."""
     rows = [row for entry in entries for row in entry.events]
     brought = {row["delivery_id"] for row in rows}
-    if insert_new(connection, accepted, rows) == len(rows):
+    if _ADD_EVENT.run(connection, rows) == len(rows):
         return brought
     found = connection.scalars(
         select(accepted.c.delivery_id).where(accepted.c.id.in_([row["id"] for row in rows]))
@@ -239,15 +246,12 @@ def _insert_deliveries(connection: Connection, entries: Sequence[Entry], news: s
         for entry in entries
         if entry.delivery and (not entry.events or entry.delivery["id"] in news)
     ]
-    if rows:
-        connection.execute(deliveries.insert(), rows)
+    _ADD_DELIVERY.run(connection, rows)
 
 
 def _insert_refusals(connection: Connection, rows: Sequence[Row]) -> None:
-    if not rows:
-        return
-    insert_new(connection, refusals, rows)
-    connection.execute(_ONE_MORE_REFUSAL, [{"id_": row["id"]} for row in rows])
+    _ADD_REFUSAL.run(connection, rows)
+    _ONE_MORE_REFUSAL.run(connection, [{"id_": row["id"]} for row in rows])
 
 
 def _outcome(entry: Entry, news: set[str]) -> Outcome:
@@ -269,7 +273,7 @@ def _count(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[
         row = sums.setdefault(key, {**dict(zip(_TALLY_KEY, key, strict=True)), "more": 0})
         row.update(more=row["more"] + 1, at_=entry.at, detail_=entry.detail)
     rows = [sums[key] for key in sorted(sums)]
-    if connection.execute(_ADD_TO_TALLY, rows).rowcount == len(rows):
+    if _ADD_TO_TALLY.run(connection, rows) == len(rows):
         return
     fresh = [
         {
@@ -282,7 +286,7 @@ def _count(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[
     ]
     if insert_new(connection, tallies, fresh):
         missing = _not_counted(connection, rows)
-        connection.execute(_ADD_TO_TALLY, missing)
+        _ADD_TO_TALLY.run(connection, missing)
 
 
 def _not_counted(connection: Connection, rows: Sequence[Row]) -> list[Row]:
@@ -292,9 +296,28 @@ def _not_counted(connection: Connection, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if tuple(row[f"{name}_"] for name in _KEY_COLUMNS) in empty]
 
 
+_ADD_EVENT = prepared_insert(
+    accepted,
+    (
+        "id",
+        "source",
+        "endpoint",
+        "dedup_key",
+        "type",
+        "delivery_id",
+        "position",
+        "received_at",
+        "replays",
+    ),
+)
+_ADD_DELIVERY = prepared_insert(deliveries, deliveries.c.keys())
+_ADD_REFUSAL = prepared_insert(
+    refusals,
+    [name for name in refusals.c.keys() if name != "sent_at"],  # noqa: SIM118
+)
 _KEY_COLUMNS = ("source", "endpoint", "day", "result", "reason")
 _TALLY_KEY = tuple(f"{name}_" for name in _KEY_COLUMNS)
-_ADD_TO_TALLY = (
+_ADD_TO_TALLY = prepared_update(
     tallies.update()
     .where(*(tallies.c[name] == bindparam(f"{name}_") for name in _KEY_COLUMNS))
     .values(
@@ -303,6 +326,8 @@ _ADD_TO_TALLY = (
         detail=bindparam("detail_"),
     )
 )
-_ONE_MORE_REFUSAL = (
-    refusals.update().where(refusals.c.id == bindparam("id_")).values(count=refusals.c.count + 1)
+_ONE_MORE_REFUSAL = prepared_update(
+    refusals.update()
+    .where(refusals.c.id == bindparam("id_"))
+    .values(count=refusals.c.count + literal_column("1"))
 )

@@ -109,9 +109,7 @@ def _url(public_url: str, endpoint: Endpoint) -> str:
 def _headers() -> dict[str, str]:
     """Lower-case names; WSGI keeps two of them apart from the others."""
     environ = request.environ
-    headers = {
-        _plain_name(name): value for name, value in environ.items() if name[:5] == "HTTP_"
-    }
+    headers = {_plain_name(name): value for name, value in environ.items() if name[:5] == "HTTP_"}
     if content_type := environ.get("CONTENT_TYPE"):
         headers["content-type"] = content_type
     return headers

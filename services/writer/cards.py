@@ -163,7 +163,7 @@ def _track(db: Connection, field: str, now: datetime) -> Track:
         )
         .group_by(proposal_fields.c.verdict)
     )
-    found: dict[str, int] = dict(iter(db.execute(query).tuples()))
+    found: dict[str, int] = dict(db.execute(query).all())
     return Track(
         approved=found.get("accepted", 0),
         edited=found.get("edited", 0),

@@ -59,7 +59,7 @@ def _queue_pages(blueprint: Blueprint, deps: WebDeps) -> None:
         return render_template(
             "writer/queue.html",
             page=queries.cards(deps, current_person(), filters),
-            counts=queries.counts(deps, current_person()),
+            totals=queries.counts(deps, current_person()),
             filters=filters,
             tabs=TABS,
             stop=queries.stop_state(deps),
@@ -179,7 +179,7 @@ def _worklist_pages(blueprint: Blueprint, deps: WebDeps) -> None:
             "writer/look.html",
             rows=rows,
             state=state,
-            counts=queries.counts(deps, current_person()),
+            totals=queries.counts(deps, current_person()),
         )
 
     @blueprint.get("/look/<event_id>")

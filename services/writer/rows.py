@@ -49,9 +49,9 @@ def card_rows(db: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[
     office = policy_store.in_force(db).policy.office
     return _built(
         rows,
-        dict(iter(states.tuples())),
-        dict(iter(given.tuples())),
-        dict(iter(flags.tuples())),
+        dict(states.all()),
+        dict(given.all()),
+        dict(flags.all()),
         _Times(office, switch.stops(db), switch.is_stopped(db), now),
     )
 

@@ -7,6 +7,7 @@ import os
 import random
 import tempfile
 import time
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ class Corpus:
         return " ".join(self.pool[start : start + number])
 
     def at(self, seq: int) -> str:
-        day = seq * 365 // self.rows
-        return f"2026-{day // 31 + 1:02}-{day % 31 + 1:02}T{seq % 24:02}:00:00.000Z"
+        day = date(2026, 1, 1) + timedelta(days=seq * 365 // self.rows)
+        return f"{day}T{seq % 24:02}:00:00.000Z"
 
     def document(self, seq: int) -> Document:
         chain = seq // 8
@@ -61,6 +62,7 @@ class Corpus:
             f"k={topic.partition('.')[0]}",
             f"x={'applied' if topic == 'change.applied' else 'other'}",
             f"r=demo/contacts/{chain % 5000}",
+            f"r=contacts/{chain % 5000}",
             f"f={field}",
             f"a={pick.choice(APPROVERS)}",
             value_key(f"value {seq % 1000}"),

@@ -149,7 +149,7 @@ def test_the_complaint_and_the_injection_wait_for_a_person(client: Client) -> No
 
 
 def _with_flag(client: Client, flag: str) -> list[Any]:
-    return [row for row in client.get("/api/worklist")["rows"] if flag in row["flags"]]
+    return [row for row in client.get("/api/worklist")["items"] if flag in row["flags"]]
 
 
 def test_every_accepted_event_is_accounted_for(product: Product, client: Client) -> None:

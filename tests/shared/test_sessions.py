@@ -137,6 +137,14 @@ def test_a_disabled_person_is_out_at_once_and_their_open_page_decides_nothing(
     assert office.sign_in("approver").get("/queue").status_code == 200
 
 
+def test_disabling_by_hand_in_the_file_acts_at_once_too(office: Any) -> None:
+    client = office.sign_in("approver")
+    head, mark, rest = office.people.path.read_text().partition('id = "approver"')
+    by_hand = head + mark + rest.replace("disabled = false", "disabled = true", 1)
+    office.people.path.write_text(by_hand)
+    assert client.get("/queue").status_code == 303
+
+
 def test_a_role_taken_away_counts_at_the_next_request(office: Any) -> None:
     client = office.sign_in("approver")
     assert client.get("/queue").status_code == 200

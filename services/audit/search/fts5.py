@@ -80,21 +80,22 @@ class Fts5Index:
         if query.is_empty:
             return Hits(documents=(), total=0, capped=False, next_before=None)
         with self._reading() as db:
-            source, values = _select(db, query)
-            counted = f"SELECT count(*) FROM (SELECT 1 {source} LIMIT {COUNTED + 1})"  # noqa: S608 - fixed text
-            total = db.execute(counted, values).fetchone()[0]
+            chosen = _choose(db, query)
+            counted = f"SELECT count(*) FROM (SELECT 1 {chosen.text} LIMIT {COUNTED + 1})"  # noqa: S608 - fixed text
+            total = db.execute(counted, chosen.values).fetchone()[0]
             below = 2**62 if page.before is None else page.before
             rows = db.execute(
-                f"SELECT docs.shown, docs.seq {source} AND {_ROWID[bool(query.terms)]} < ?"
-                f" ORDER BY {_ROWID[bool(query.terms)]} DESC LIMIT ?",
-                (*values, below, page.size + 1),
+                "SELECT seq, shown FROM docs WHERE seq IN ("  # noqa: S608 - as above
+                f"SELECT {chosen.rowid} {chosen.text} AND {chosen.rowid} < ?"
+                f" ORDER BY {chosen.rowid} DESC LIMIT ?) ORDER BY seq DESC",
+                (*chosen.values, below, page.size + 1),
             ).fetchall()
         shown = rows[: page.size]
         return Hits(
-            documents=tuple(Document.of(row[0]) for row in shown),
+            documents=tuple(Document.of(row[1]) for row in shown),
             total=min(total, COUNTED),
             capped=total > COUNTED,
-            next_before=shown[-1][1] if len(rows) > page.size else None,
+            next_before=shown[-1][0] if len(rows) > page.size else None,
         )
 
     def erase(self, seqs: Sequence[int]) -> None:
@@ -174,9 +175,6 @@ class Fts5Index:
         return db
 
 
-_ROWID = {True: "found.rowid", False: "docs.seq"}
-
-
 def _among(seqs: Sequence[int]) -> tuple[str, tuple[int, int]]:
     """Documents come in ledger order: a repeat lies between the first and the last."""
     span = (min(seqs), max(seqs)) if seqs else (1, 0)
@@ -191,26 +189,38 @@ def _spans(rows: Sequence[tuple[int, str, str, str]]) -> list[tuple[str, int, in
     return [(day, low, high) for day, (low, high) in spans.items()]
 
 
-def _select(db: sqlite3.Connection, query: Query) -> tuple[str, tuple[Any, ...]]:
-    """``FROM … WHERE …`` with its values."""
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """``FROM … WHERE …`` with its values; the documents themselves are read only for a date."""
+
+    rowid: str
+    text: str
+    values: tuple[Any, ...]
+
+
+def _choose(db: sqlite3.Connection, query: Query) -> _Chosen:
     conditions, values = list[str](), list[Any]()
+    has_dates = query.since is not None or query.until is not None
+    rowid, source = "found.rowid", "FROM found"
+    if not query.terms:
+        rowid, source = "docs.seq", "FROM docs"
+    elif has_dates:
+        source = "FROM found CROSS JOIN docs ON docs.seq = found.rowid"
     if query.terms:
-        source = "FROM found JOIN docs ON docs.seq = found.rowid"
         conditions.append("found MATCH ?")
         values.append(" AND ".join(map(_match, query.terms)))
-    else:
-        source = "FROM docs"
-    if query.since is not None or query.until is not None:
+    if has_dates:
         since, until = query.since or "", query.until or "9999"
         # Time grows nearly as the ledger does: the days give narrow bounds, the times the rest.
         low, high = db.execute(
             "SELECT min(low), max(high) FROM days WHERE day >= ? AND day <= ?",
             (since[:10], until[:10]),
         ).fetchone()
-        rowid = _ROWID[bool(query.terms)]
         conditions += [f"{rowid} BETWEEN ? AND ?", "docs.at >= ?", "docs.at < ?"]
         values += [1 if low is None else low, 0 if high is None else high, since, until]
-    return f"{source} WHERE {' AND '.join(conditions)}", tuple(values)
+    return _Chosen(
+        rowid=rowid, text=f"{source} WHERE {' AND '.join(conditions)}", values=tuple(values)
+    )
 
 
 def _match(term: Term) -> str:

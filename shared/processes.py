@@ -1,0 +1,35 @@
+"""What a process of a tree tells the kernel: its name in ``ps``, and that it dies with its parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_SET_PARENT_DEATH_SIGNAL, _SET_NAME = 1, 15
+LONGEST_NAME = 15
+
+
+def show_name(name: str) -> None:
+    """Be ``name`` in ``ps`` and ``top``, at most 15 characters of it (Linux only)."""
+    if sys.platform == "linux":
+        _prctl(_SET_NAME, name.encode()[:LONGEST_NAME])
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the process ``parent``, our own parent, ends in any way (Linux only).
+
+    Whoever must stop cleanly gets a SIGTERM before; a parent that was killed sends none, and its
+    orphans would keep ports and queues. Everything here survives a kill at any moment.
+    """
+    if sys.platform != "linux":
+        return
+    _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)  # It ended before we could ask.
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    given = ctypes.c_ulong(value) if isinstance(value, int) else ctypes.c_char_p(value)
+    ctypes.CDLL(None).prctl(ctypes.c_int(option), given)
