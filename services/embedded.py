@@ -195,7 +195,7 @@ def serve_demo_crm(home: Installation) -> None:
         write_token=home.token("crm-write"),
         public_url=home.crm_url,
         webhook_url=f"http://127.0.0.1:{home.run.port}/hooks/demo-crm",
-        webhook_secret=f"whsec_{home.token('crm-webhook')}",
+        webhook_secret=home.crm_webhook_secret,
     )
     _serve_waitress(app, "127.0.0.1", int(home.crm_url.rpartition(":")[2]), threads=8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import shutil
@@ -11,10 +12,12 @@ from pathlib import Path
 
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError
-from shared.keys import make_key, write_secret
+from shared.keys import load_public, make_key, write_secret
+from shared.proof import VerifierKey
 from shared.settings import setting
 
 SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
+LOG_NAME = "countersign/log"
 PASSED_ON = (
     "OPENAI_API_KEY",
     "OPENAI_API_KEY_FILE",
@@ -90,6 +93,12 @@ class Installation:
         """The text of one token file in ``keys``."""
         return (self.keys / f"{name}.token").read_text().strip()
 
+    @property
+    def crm_webhook_secret(self) -> str:
+        """What the demo CRM signs with, in the form of Standard Webhooks."""
+        encoded = base64.b64encode(self.token("crm-webhook").encode()).decode()
+        return f"whsec_{encoded}"
+
     def _shown_host(self) -> str:
         return "127.0.0.1" if self.run.host in {"0.0.0.0", "::"} else self.run.host  # noqa: S104
 
@@ -123,6 +132,10 @@ class Installation:
         ledger = self.keys / "ledger.key"
         if not ledger.exists():
             write_secret(ledger, secrets.token_bytes(32))
+        vkey = self.keys / "checkpoints.vkey"
+        if not vkey.exists():
+            public = load_public(self.keys / "checkpoints.pub").public_bytes_raw()
+            vkey.write_text(f"{VerifierKey(name=LOG_NAME, public_key=public).text()}\n")
 
     def environment(self, service: str, role: str) -> dict[str, str]:
         """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""

@@ -6,7 +6,6 @@ four; the services know nothing of each other.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -42,8 +41,7 @@ def first_endpoints(home: Installation) -> None:
     for name in SOURCES:
         if name != "demo-crm":
             endpoints.add(name, DEMO)
-    secret = base64.b64encode(home.token("crm-webhook").encode()).decode()
-    endpoints.add("demo-crm", "default", secrets=(f"whsec_{secret}",))
+    endpoints.add("demo-crm", "default", secrets=(home.crm_webhook_secret,))
 
 
 def demo_secrets(home: Installation) -> Mapping[str, str]:

@@ -82,7 +82,7 @@ def people_blueprint(people: People, sessions: Sessions) -> Blueprint:
 
 def _add_acts(blueprint: Blueprint, people: People, sessions: Sessions) -> None:
     @blueprint.post("/people")
-    @blueprint.post("/api/people")
+    @blueprint.post("/api/people", endpoint="api_add")
     @role("admin")
     def add() -> ResponseReturnValue:
         given = posted(NewPerson)
@@ -92,14 +92,14 @@ def _add_acts(blueprint: Blueprint, people: People, sessions: Sessions) -> None:
         return _with_link(people, account, 201)
 
     @blueprint.post("/people/<person>/link")
-    @blueprint.post("/api/people/<person>/link")
+    @blueprint.post("/api/people/<person>/link", endpoint="api_link")
     @role("admin")
     def link(person: str) -> ResponseReturnValue:
         posted(Nothing)
         return _with_link(people, _existing(people, person), 200)
 
     @blueprint.post("/people/<person>/roles")
-    @blueprint.post("/api/people/<person>/roles")
+    @blueprint.post("/api/people/<person>/roles", endpoint="api_roles")
     @role("admin")
     def roles(person: str) -> ResponseReturnValue:
         chosen = posted(NewRoles)["roles"]
@@ -107,7 +107,7 @@ def _add_acts(blueprint: Blueprint, people: People, sessions: Sessions) -> None:
         return _changed(account, f"{account.name} now has: {', '.join(account.roles)}.")
 
     @blueprint.post("/people/<person>/disable")
-    @blueprint.post("/api/people/<person>/disable")
+    @blueprint.post("/api/people/<person>/disable", endpoint="api_disable")
     @role("admin")
     def disable(person: str) -> ResponseReturnValue:
         posted(Nothing)
@@ -116,7 +116,7 @@ def _add_acts(blueprint: Blueprint, people: People, sessions: Sessions) -> None:
         return _changed(account, f"{account.name} is disabled and signed out everywhere.")
 
     @blueprint.post("/people/<person>/enable")
-    @blueprint.post("/api/people/<person>/enable")
+    @blueprint.post("/api/people/<person>/enable", endpoint="api_enable")
     @role("admin")
     def enable(person: str) -> ResponseReturnValue:
         posted(Nothing)

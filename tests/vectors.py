@@ -20,18 +20,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from services.ingest.deps import WebDeps, WorkerDeps
 from services.ingest.endpoints import Endpoints
 from services.ingest.relay import relay
 from services.ingest.service import SERVICE, WebSettings, WorkerSettings, wire_web, wire_worker
 from services.ingest.sources import SOURCES
-from services.ingest.store import accepted, deliveries, metadata, refusals
+from services.ingest.store import accepted, deliveries, metadata, refusals, tallies
 from shared.bus.envelope import decode
 from shared.db import reading
 from shared.domain.event import Event
@@ -118,7 +118,9 @@ class Store:
             worker,
             clock=clock,
             publisher=published,
-            relay=Relay(engine=worker.engine, outbox=worker.outbox, publisher=published, clock=clock),
+            relay=Relay(
+                engine=worker.engine, outbox=worker.outbox, publisher=published, clock=clock
+            ),
         )
         return store
 
@@ -139,18 +141,19 @@ class Store:
         assert SERVICE.web is not None
         return build_app([("ingest", SERVICE.web, self.web)], None, public_url=self.web.public_url)
 
-    def state(self) -> tuple[set[str], set[str]]:
-        """The ids of what was verified and of what was refused, so far."""
+    def state(self) -> tuple[set[str], set[str], int]:
+        """The ids of what was verified and of what was refused so far, and how many repeats."""
+        repeats = select(func.sum(tallies.c.count)).where(tallies.c.result == "duplicate")
         with reading(self.web.engine) as connection:
             verified = set(connection.scalars(select(deliveries.c.id)))
             refused = set(connection.scalars(select(refusals.c.id)))
-        return verified, refused
+            return verified, refused, connection.scalar(repeats) or 0
 
     def seen_since(
-        self, before: tuple[set[str], set[str]], answer: tuple[int, str, str]
+        self, before: tuple[set[str], set[str], int], answer: tuple[int, str, str]
     ) -> Seen:
         """What the request left behind, with the events as the relay would send them."""
-        verified, refused = self.state()
+        verified, refused, repeats = self.state()
         new, turned = verified - before[0], refused - before[1]
         already = len(self.published.messages)
         relay(self.worker)
@@ -165,7 +168,9 @@ class Store:
             status=answer[0],
             content_type=answer[1],
             body=answer[2],
-            is_verified=bool(new) or (reason is not None and bool(reason.is_verified)),
+            is_verified=bool(new)
+            or repeats > before[2]
+            or (reason is not None and bool(reason.is_verified)),
             reason=reason.reason if reason is not None and not new else "",
             dedup_keys=tuple(row.dedup_key for row in rows),
             events=tuple(events),
@@ -194,7 +199,7 @@ class Server:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -280,7 +285,9 @@ def class_of(reason: str) -> frozenset[str]:
     """The classes that the words of a reason allow; empty where they say nothing."""
     if reason in {"mismatch", "malformed", "missing", "stale", "replayed", "policy"}:
         return frozenset({reason})
-    return next((found for words, found in CLASSES if re.search(words, reason, re.I)), frozenset())
+    return next(
+        (found for words, found in CLASSES if re.search(words, reason, re.IGNORECASE)), frozenset()
+    )
 
 
 def _found(seen: Seen) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from services.audit.search.words import contact_keys
@@ -19,18 +19,27 @@ def contacts_of(topic: str, body: Mapping[str, Any]) -> list[str]:
     """Each key once, in the order of appearance."""
     if topic in WITHOUT_PERSONS:
         return []
-    found = (key for text in texts_of(body) for key in contact_keys(text))
-    return list(dict.fromkeys(found))
+    return contact_keys("\n".join(texts_of(body)))
 
 
-def texts_of(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> list[str]:
     """Every text in plain data, but for ids, digests and times."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
+    found = list[str]()
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[str]) -> None:
+    # Exact types first: this runs over every value of every message.
+    kind = type(value)
+    if kind is str:
+        found.append(value)
+    elif kind is dict or isinstance(value, Mapping):
         for key, item in value.items():
-            if not key.endswith(_IDS) or isinstance(item, Mapping | list):
-                yield from texts_of(item)
-    elif isinstance(value, list | tuple):
+            if type(item) is not str:
+                _collect(item, found)
+            elif not key.endswith(_IDS):
+                found.append(item)
+    elif kind is list or kind is tuple:
         for item in value:
-            yield from texts_of(item)
+            _collect(item, found)

@@ -59,22 +59,23 @@ class Model:
 
     def ask(self, prompt: Prompt) -> Reply:
         """One question, one call. Raises `ModelUnavailable` when it is worth asking later."""
+        client = self._client  # Loading the library takes seconds on a busy machine: not counted.
         started = self.clock()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         try:
             # The client's own time-out starts anew with every byte; this one does not.
-            completion = pool.submit(self._complete, prompt).result(timeout=self.timeout)
+            completion = pool.submit(self._complete, client, prompt).result(timeout=self.timeout)
         except TookTooLong as error:
             raise ModelUnavailable(f"no answer within {self.timeout:g} s") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return _reply(completion, int((self.clock() - started) * 1000))
 
-    def _complete(self, prompt: Prompt) -> Any:
+    def _complete(self, client: OpenAI, prompt: Prompt) -> Any:
         import openai
 
         try:
-            return self._client.chat.completions.create(
+            return client.chat.completions.create(
                 model=self.name,
                 messages=[
                     {"role": "system", "content": prompt.system},

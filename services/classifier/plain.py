@@ -24,6 +24,8 @@ _TAG = re.compile(r"<[!/?a-zA-Z][^>]{0,2000}>?|<\|[^>]{0,100}\|?>")
 _EMPHASIS = re.compile(r"(\*\*|__|```|~~|`)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s+", re.MULTILINE)
 _EMAIL = re.compile(r"[A-Z0-9._%+'-]+@[A-Z0-9.-]+\.[A-Z]{2,}", re.IGNORECASE)
+# Signs that some page or template gives a meaning to.
+_HARMLESS = str.maketrans("<>{}", "‹›()")
 _BLANKS = re.compile(r"\n{3,}")
 
 
@@ -51,7 +53,7 @@ def plain(text: str, limit: int, *, own_domains: Iterable[str] = ()) -> tuple[st
     removed = cleaned != before
     cleaned = _EMPHASIS.sub("", _HEADING.sub("", cleaned))
     cleaned = _URL.sub(without, cleaned)
-    cleaned = _BLANKS.sub("\n\n", cleaned.replace("<", "‹").replace(">", "›")).strip()
+    cleaned = _BLANKS.sub("\n\n", cleaned.translate(_HARMLESS)).strip()
     return _cut(cleaned, limit), removed
 
 

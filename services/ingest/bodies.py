@@ -27,15 +27,18 @@ def json_object(hook: Hook) -> dict[str, Any]:
 def json_or_form(hook: Hook) -> dict[str, Any]:
     """The body as one object, from JSON or from a form; a form's values are all text."""
     if hook.media_type == URLENCODED:
-        return _urlencoded(hook.body)
+        return _urlencoded(hook)
     if hook.media_type == MULTIPART:
         return _multipart(hook)
     return json_object(hook)
 
 
-def _urlencoded(body: bytes) -> dict[str, Any]:
+def _urlencoded(hook: Hook) -> dict[str, Any]:
+    """A form has no end mark: without a length nobody could tell that half of it is missing."""
+    if not hook.body or "content-length" not in hook.headers:
+        raise BadPayload("the form is empty or came without a Content-Length")
     try:
-        text = body.decode("utf-8")
+        text = hook.body.decode("utf-8")
         pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
         raise BadPayload("the form is not UTF-8 or has too many fields") from error

@@ -14,7 +14,7 @@ from shared.canonical import sha256_hex
 from shared.domain.event import EventKind, Sender
 
 FORM_TYPE = "form.submitted"
-FORM_HEADERS = ("content-type", "idempotency-key")
+FORM_HEADERS = ("content-type", "content-length", "idempotency-key")
 LONGEST_ID = 200
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 _EMAIL = frozenset({"email", "emailaddress", "mail", "youremail", "contactemail"})

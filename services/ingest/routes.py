@@ -80,15 +80,18 @@ def _hook(deps: WebDeps, source: Source, endpoint: Endpoint) -> Hook | Turned:
     """The request with its whole body, or why it cannot be had."""
     if request.method not in source.methods:
         return Turned(outcome=Outcome.REFUSED, reason="policy", detail="method not allowed")
-    request.max_content_length = source.max_bytes
+    # One more than allowed: a body without a length is cut off at the limit, without an error.
+    request.max_content_length = source.max_bytes + 1
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
-        detail = f"more than {source.max_bytes} bytes"
-        return Turned(outcome=Outcome.TOO_LARGE, reason=Outcome.TOO_LARGE, detail=detail)
+        return _too_large(source)
     except (HTTPException, OSError):
-        detail = "the body ended early"
-        return Turned(outcome=Outcome.NOT_JSON, reason="malformed", detail=detail)
+        return _ENDED_EARLY
+    if len(body) > source.max_bytes:
+        return _too_large(source)
+    if request.content_length not in (None, len(body)):
+        return _ENDED_EARLY  # Some servers hand over what came before the connection broke.
     return Hook(
         method=request.method,
         url=_url(deps.public_url, endpoint),
@@ -96,6 +99,14 @@ def _hook(deps: WebDeps, source: Source, endpoint: Endpoint) -> Hook | Turned:
         body=body,
         received_at=deps.clock(),
     )
+
+
+def _too_large(source: Source) -> Turned:
+    detail = f"more than {source.max_bytes} bytes"
+    return Turned(outcome=Outcome.TOO_LARGE, reason=str(Outcome.TOO_LARGE), detail=detail)
+
+
+_ENDED_EARLY = Turned(outcome=Outcome.NOT_JSON, reason="malformed", detail="the body ended early")
 
 
 def _url(public_url: str, endpoint: Endpoint) -> str:
@@ -112,6 +123,8 @@ def _headers() -> dict[str, str]:
     headers = {_plain_name(name): value for name, value in environ.items() if name[:5] == "HTTP_"}
     if content_type := environ.get("CONTENT_TYPE"):
         headers["content-type"] = content_type
+    if content_length := environ.get("CONTENT_LENGTH"):
+        headers["content-length"] = content_length
     return headers
 
 

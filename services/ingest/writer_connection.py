@@ -18,7 +18,7 @@ from shared.db import translated
 
 Row = Mapping[str, Any]
 _DIALECTS: Mapping[str, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
+    "sqlite": sqlite.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
     "postgresql": postgresql.dialect(paramstyle="pyformat"),
 }
 
@@ -42,7 +42,7 @@ class Prepared:
 
 def prepared_insert(table: Table, columns: Sequence[str]) -> Prepared:
     """An insert of these columns that passes over rows whose unique key is there already."""
-    names = {name: None for name in columns}
+    names = dict.fromkeys(columns)
     return Prepared(
         {
             "sqlite": sqlite.insert(table).values(names).on_conflict_do_nothing(),

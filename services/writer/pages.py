@@ -83,6 +83,12 @@ def _card_pages(blueprint: Blueprint, deps: WebDeps) -> None:
             "writer/fields.html", card=found, now=cards.now(deps, card_id), live=True
         )
 
+    @blueprint.get("/fragment/cards/<card_id>/change")
+    @role(*VIEWERS)
+    def change(card_id: str) -> str:
+        found = cards.card(deps, current_person(), card_id)
+        return render_template("writer/change.html", card=found)
+
     def _render_card(found: Any, now: Any) -> str:
         return render_template(
             "writer/card.html",

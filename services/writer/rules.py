@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -11,12 +13,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from services.writer.case import Case, Facts, Standing, Written
 from services.writer.office import effective_end
 from shared.domain.change import Change, FieldWrite
-from shared.domain.decision import Decision, FieldVerdict, Verdict, card_digest
+from shared.domain.decision import (
+    Decision,
+    DecisionSchema,
+    FieldVerdict,
+    Verdict,
+    card_digest,
+)
 from shared.domain.ledger import commitment
 from shared.domain.notices import ChangeIntended
 from shared.domain.proposal import FieldChange, Proposal, ProposalKind
 from shared.domain.receipt import Receipt
-from shared.domain.schema import Scalar, dump
+from shared.domain.schema import Scalar, dump, load
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, BadSignature, NotApproved
 from shared.policy import FieldRule, Mode, Policy, Stage, check
@@ -103,12 +111,12 @@ def signed(case: Case) -> None:
 
 
 def _verifies(key: Ed25519PublicKey, decision: Decision) -> bool:
-    import base64
-    import binascii
-
     try:
         signature = base64.b64decode(decision.signature, validate=True)
         if base64.b64encode(signature).decode() != decision.signature:
+            return False
+        # What travels is cut to milliseconds: a finer time was never signed.
+        if load(DecisionSchema, dump(DecisionSchema, decision)) != decision:
             return False
         key.verify(signature, decision.signed_bytes())
     except (InvalidSignature, binascii.Error, ValueError, BadPayload):

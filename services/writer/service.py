@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.writer.apply import complete
+from services.writer.apply import LOCK, complete
 from services.writer.crm.demo import DemoWriter
 from services.writer.deps import WebDeps, WorkerDeps
 from services.writer.drafts import carry_out_decisions
@@ -90,6 +90,8 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         },
         writers={"demo": DemoWriter(settings.crm_url, settings.crm_write_token)},
         policy_file=settings.policy_file,
+        # Whoever wrote had the record's lock: once it is over, that writer is gone.
+        settle_after=LOCK,
         relay=Relay(
             engine=engine, outbox=outbox, publisher=Publisher(settings.broker_url), clock=now
         ),

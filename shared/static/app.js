@@ -51,8 +51,8 @@ function press(element) {
 
 function act(key) {
   if (key === "?") return openDialog("keys");
-  if (key === "j") return move(1);
-  if (key === "k") return move(-1);
+  // Where there is no list the page may use the keys itself: the next card.
+  if ((key === "j" && move(1)) || (key === "k" && move(-1))) return true;
   if (key === "x") {
     const box = currentItem()?.querySelector("input[type=checkbox]");
     if (box) return box.click(), true;

@@ -445,16 +445,47 @@ def test_a_checkpoint_that_goes_back_or_splits_is_found(log: Export, judge: Judg
     code, said = judge(swapped)
     assert code == 1
     assert f"seq {SIZES[9]} to {SIZES[10] - 1}: a log checkpoint is bad: it goes back" in said
-    rows = copy.deepcopy(log.rows)
-    rows[3]["actor"] = "nobody"
-    split = Export(log.rows, [*log.notes[:5], note_of(rows, SIZES[4]), *log.notes[5:]])
-    code, said = judge(split)
-    assert code == 1
-    assert f"First bad entry: seq {SIZES[3]} to {SIZES[4] - 1}:" in said
+    for number in range(6):
+        rows = [*log.rows[:3], {**log.rows[3], "actor": f"nobody {number}"}, *log.rows[4:]]
+        split = Export(log.rows, [*log.notes[:5], note_of(rows, SIZES[4]), *log.notes[5:]])
+        code, said = judge(split)
+        assert code == 1
+        assert f"First bad entry: seq {SIZES[3]} to {SIZES[4] - 1}:" in said
     nothing = Checkpoint(origin=NAME, size=0, root=bytes(32)).text()
     code, said = judge(Export(log.rows, [sign_note(nothing, NAME, KEY), *log.notes]))
     assert code == 1
     assert "First bad entry: seq 0:" in said
+
+
+def test_a_checkpoint_of_another_log_seals_nothing(log: Export, judge: Judge) -> None:
+    foreign = log.notes[-1].split("\n", 1)[1].split("\n\n")[0]
+    log.notes[-1] = sign_note(f"other.example\n{foreign}\n", NAME, KEY)
+    code, said = judge(log)
+    assert code == 1
+    assert "a log checkpoint is bad: no trusted key of this log signed it" in said
+
+
+def test_a_missing_and_a_doubled_entry_are_named_by_their_place(log: Export, judge: Judge) -> None:
+    removed = log.rows.pop(684)
+    code, said = judge(log)
+    assert code == 1
+    assert "First bad entry: seq 684:" in said
+    log.rows[684:684] = [removed, removed]
+    code, said = judge(log)
+    assert code == 1
+    assert "First bad entry: seq 684 to 685:" in said
+
+
+def test_checkpoints_taken_back_under_whole_entries_are_missed_by_the_witness(
+    judge: Judge, tmp_path: Path
+) -> None:
+    rows = [make_row(seq, "event.received", f"event/{seq}", {}) for seq in range(30)]
+    (tmp_path / "witness").write_text(note_of(rows, 30), encoding="utf-8")
+    log = Export(rows, seal(rows, [10, 20]))
+    assert judge(log)[0] == 0
+    code, said = judge(log, "--witness", str(tmp_path / "witness"))
+    assert code == 1
+    assert "\nseq 20 to 29: missing: the witness sealed 30 entries" in said
 
 
 def test_a_write_needs_an_intent_sealed_before_it(judge: Judge) -> None:

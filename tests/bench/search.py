@@ -19,7 +19,13 @@ from tests.audit.book import Book
 
 ROWS = 1_000_000 if os.environ.get("FULL") else int(os.environ.get("ROWS", "100000"))
 WORDS = 20_000
-TOPICS = ("event.received", "event.classified", "decision.made", "change.intended", "change.applied")
+TOPICS = (
+    "event.received",
+    "event.classified",
+    "decision.made",
+    "change.intended",
+    "change.applied",
+)
 SOURCES = ("hubspot", "zapier", "postmark", "make")
 APPROVERS = ("ann", "ben", "cleo", "dan")
 FIELDS = ("phone", "email", "address", "stage", "notes")
@@ -48,7 +54,10 @@ class Corpus:
     def document(self, seq: int) -> Document:
         chain = seq // 8
         pick = random.Random(chain)
-        email, phone = f"c{chain}@example{chain % 50}.com", f"+1 212 {chain // 10000:03} {chain % 10000:04}"
+        email, phone = (
+            f"c{chain}@example{chain % 50}.com",
+            f"+1 212 {chain // 10000:03} {chain % 10000:04}",
+        )
         field, topic = pick.choice(FIELDS), TOPICS[seq % len(TOPICS)]
         excerpt = self.text(60)
         keys = [
@@ -107,13 +116,19 @@ class Corpus:
             "phone": lambda: (lambda c: f"(212) {c // 10000:03}-{c % 10000:04}")(chain()),
             "order": lambda: f"order:INV-{chain()}",
             "record": lambda: f"record:contacts/{chain() % 5000}",
-            "record and dates": lambda: f"record:contacts/{chain() % 5000} after:2026-03-01 before:2026-09-30",
+            "record and dates": lambda: (
+                f"record:contacts/{chain() % 5000} after:2026-03-01 before:2026-09-30"
+            ),
             "word and record": lambda: f"{common()} record:contacts/{chain() % 5000}",
             "word and day": lambda: (lambda d: f"{word()} after:{d} before:{d}")(day()),
             "day": lambda: (lambda d: f"after:{d} before:{d}")(day()),
             "value": lambda: f'value:"value {r.randrange(1000)}"',
-            "field and approver": lambda: f"field:{r.choice(FIELDS)} approver:{r.choice(APPROVERS)}",
-            "source, topic, outcome": lambda: f"source:{r.choice(SOURCES)} topic:change outcome:applied",
+            "field and approver": lambda: (
+                f"field:{r.choice(FIELDS)} approver:{r.choice(APPROVERS)}"
+            ),
+            "source, topic, outcome": lambda: (
+                f"source:{r.choice(SOURCES)} topic:change outcome:applied"
+            ),
             "prompt and errors": lambda: f"prompt:{r.randint(1, 9)} error:yes",
             "two that exclude each other": lambda: "topic:event.received outcome:applied",
         }

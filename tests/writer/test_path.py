@@ -33,9 +33,7 @@ def test_an_approved_value_is_written_once_and_read_back(world: World) -> None:
     applied = world.last(Topic.CHANGE_APPLIED)
     assert applied["matches"] is True
     assert applied["fields"][0]["read_back"] == NEW_PHONE
-    order = [
-        t for t in world.topics() if t.startswith(("decision", "change"))
-    ]
+    order = [t for t in world.topics() if t.startswith(("decision", "change"))]
     assert order == ["decision.made", "change.intended", "change.applied"]
     shown = change_of(world, card.id)
     assert shown.state == "applied"

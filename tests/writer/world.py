@@ -79,9 +79,7 @@ class Log:
 
     @property
     def vkey(self) -> VerifierKey:
-        return VerifierKey(
-            name="log.test", public_key=self.private.public_key().public_bytes_raw()
-        )
+        return VerifierKey(name="log.test", public_key=self.private.public_key().public_bytes_raw())
 
     def receipt(self, envelope: Envelope) -> dict[str, Any]:
         salt = bytes([len(self.entries) % 256]) * 32
@@ -177,8 +175,10 @@ class World:
 
     def pump(self) -> None:
         """Carry messages until nothing moves any more."""
-        while found := [*self.held, *self.outgoing()] if not self.holds_receipts else (
-            self.outgoing()
+        while (
+            found := [*self.held, *self.outgoing()]
+            if not self.holds_receipts
+            else (self.outgoing())
         ):
             self.held = []
             for envelope in found:
@@ -294,9 +294,7 @@ class World:
 def phone_change(after: Any = NEW_PHONE, before: Any = OLD_PHONE) -> FieldChange:
     start = MAIL.index(NEW_PHONE)
     evidence = Evidence(part="body", start=start, end=start + len(NEW_PHONE), quote=NEW_PHONE)
-    return FieldChange(
-        field="phone", before=before, after=after, evidence=evidence, confidence=900
-    )
+    return FieldChange(field="phone", before=before, after=after, evidence=evidence, confidence=900)
 
 
 def title_change(after: str = "Head baker") -> FieldChange:
@@ -399,4 +397,3 @@ def running_world(
             log=log,
         )
     engine.dispose()
-

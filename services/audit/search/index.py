@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.audit.search.query import Query
@@ -46,7 +46,7 @@ class Document:
 
     def shown(self) -> str:
         """JSON of all but the tokens."""
-        data = asdict(self)
+        data = {**vars(self), "changes": [vars(change) for change in self.changes]}
         del data["tokens"]
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 

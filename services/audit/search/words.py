@@ -34,6 +34,8 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    if decomposed.isascii():
+        return decomposed
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
@@ -127,11 +129,10 @@ def stream(text: str) -> list[str]:
 
 
 def contact_keys(text: str) -> list[str]:
-    """The keys of every e-mail address and phone number in a text."""
+    """The keys of every e-mail address and phone number in a text, each once."""
     keys = [f"e={email}" for email in emails_of(text)]
-    if len(text) >= SHORTEST_PHONE:
-        keys += (key for phone in phones_of(text) for key in phone_keys(phone))
-    return keys
+    keys += (key for phone in phones_of(text) for key in phone_keys(phone))
+    return list(dict.fromkeys(keys))
 
 
 def _wholes(text: str) -> Iterator[str]:

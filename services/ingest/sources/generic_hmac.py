@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from services.ingest.forms import describe_form, identify_signed_form, one_form
+from services.ingest.forms import FORM_HEADERS, describe_form, identify_signed_form, one_form
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.signatures import Hmac, Reason, Template, Verdict, prefixed
 from services.ingest.source import Setup, Source
@@ -47,6 +47,7 @@ SOURCE = Source(
     split=one_form,
     identify=identify_signed_form,
     describe=describe_form,
+    kept_headers=FORM_HEADERS,
     setup=Setup(
         screen="the sender's webhook settings",
         credential="a shared secret; the signature goes into the header named below",

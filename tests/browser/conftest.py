@@ -1,0 +1,129 @@
+"""A real Chromium that watches itself: where it asked, and what it complained about."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tests.product import Client, Product, eventually, running
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDE = {"width": 1280, "height": 900}
+NARROW = {"width": 390, "height": 844}
+Open = Callable[..., "Watched"]
+
+
+@dataclass(kw_only=True)
+class Watched:
+    """A page, all hosts it asked, and everything that its console said."""
+
+    page: Page
+    context: BrowserContext
+    hosts: set[str] = field(default_factory=set)
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        self.context.on("request", lambda request: self._asked(request.url))
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _asked(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"data", "about"}:
+            self.hosts.add(parts.hostname or parts.scheme)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type} on {self.page.url}: {message.text}")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        self.page.keyboard.type(text)
+
+
+def chromium_path() -> str:
+    """Where Chromium is. In CI a machine without one fails; elsewhere the tests say so and rest."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found:
+        return found
+    if os.environ.get("CI"):
+        pytest.fail("no chromium on this machine: .ci/run installs it")
+    pytest.skip("no chromium on this machine")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with running(tmp_path_factory.mktemp("product")) as product:
+        yield product
+
+
+@pytest.fixture(scope="module")
+def client(product: Product) -> Client:
+    return product.client()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """A fresh browser profile for each call; at the end none may have complained or gone out."""
+    opened: list[Watched] = []
+
+    def open_(**options: Any) -> Watched:
+        context = browser.new_context(**{"viewport": WIDE, "color_scheme": "light", **options})
+        context.set_default_timeout(15_000)
+        watched = Watched(page=context.new_page(), context=context)
+        watched.listen()
+        opened.append(watched)
+        return watched
+
+    yield open_
+    for watched in opened:
+        watched.context.close()
+        assert watched.hosts <= {"127.0.0.1"}, watched.hosts
+        assert watched.complaints == []
+
+
+@contextmanager
+def focus_shown(watched: Watched) -> Iterator[None]:
+    """Whatever happens inside leaves the focus on something a person can see."""
+    yield
+    assert watched.page.evaluate("document.activeElement.getClientRects().length > 0")
+
+
+def sign_in(watched: Watched, product: Product) -> None:
+    """By the one-time link; the button has the focus."""
+    watched.page.goto(product.link())
+    watched.press("Enter")
+    watched.page.wait_for_url(f"{product.url}/queue")
+
+
+def demonstrate(product: Product, client: Client, cards: int = 4) -> None:
+    """Run the demonstration and wait until its cards are there."""
+    said = product.command("demo")
+    assert said.returncode == 0, said.stdout + said.stderr
+    eventually(lambda: client.get("/api/cards")["total"] >= cards)

@@ -1,0 +1,69 @@
+"""An approver who never sleeps: approves whatever waits, through the API, until told to stop."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import requests
+
+from tests.product import Client
+
+
+class Approver:
+    """A thread. What is lost in a crash is asked again: only the product must not do it twice."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.approved = 0
+        self.refused: dict[int, int] = {}
+
+    def __enter__(self) -> Approver:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the approver hangs"
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for row in self._rows():
+                if self._stop.is_set():
+                    return
+                self._decide(row["id"])
+            self._stop.wait(0.2)
+
+    def _rows(self) -> list[Any]:
+        answer = self._get("/api/cards?tab=needs_you&limit=20")
+        return answer["rows"] if answer else []
+
+    def _decide(self, card: str) -> None:
+        now = self._get(f"/api/cards/{card}/now")
+        if now is None:
+            return
+        if now["moved"]:
+            self._post(f"/api/cards/{card}/reread")
+            return
+        body = {"card_digest": now["card_digest"], "confirmed": True}
+        if self._post(f"/api/cards/{card}/approve", body):
+            self.approved += 1
+
+    def _get(self, path: str) -> Any:
+        try:
+            answer = self._client.session.get(self._client.url + path, timeout=10)
+            return answer.json() if answer.ok else None
+        except (requests.RequestException, ValueError):
+            return None
+
+    def _post(self, path: str, body: Any = None) -> bool:
+        try:
+            answer = self._client.session.post(self._client.url + path, json=body or {}, timeout=10)
+        except requests.RequestException:
+            return False
+        if not answer.ok:
+            self.refused[answer.status_code] = self.refused.get(answer.status_code, 0) + 1
+        return answer.ok

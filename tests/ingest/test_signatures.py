@@ -1,0 +1,254 @@
+"""Forged signatures: every variant at every source is refused, and no verifier ever raises."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingest.hook import Endpoint, Hook
+from services.ingest.signatures import Reason, Verdict
+from services.ingest.sources import SOURCES
+from tests.vectors import body_of, options_of
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "webhooks"
+VALID = {
+    path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(FOLDER.glob("*/*__valid.json"), reverse=True)
+}
+Headers = dict[str, str]
+
+
+def _hook(vector: dict[str, Any], headers: Headers | None = None, **changed: Any) -> Hook:
+    plain = {name.lower(): value for name, value in vector["headers"].items()}
+    given_: dict[str, Any] = {
+        "method": vector["method"],
+        "url": vector["url"],
+        "headers": plain if headers is None else headers,
+        "body": body_of(vector),
+        "received_at": datetime.fromtimestamp(vector["now"], UTC),
+    }
+    return Hook(**{**given_, **changed})
+
+
+def _endpoint(vector: dict[str, Any], *secrets: str) -> Endpoint:
+    address = urlsplit(vector["url"])
+    return Endpoint(
+        source=vector["source"],
+        secrets=secrets or (vector["secret"],),
+        public_url=address.geturl(),
+        options=options_of(vector),
+    )
+
+
+def _verdict(vector: dict[str, Any], hook: Hook, *secrets: str) -> Verdict:
+    return SOURCES[vector["source"]].verify(hook, _endpoint(vector, *secrets))
+
+
+def _credential(vector: dict[str, Any]) -> str:
+    """The header that proves the sender."""
+    names = [name.lower() for name in vector["headers"]]
+    order = ("x-hubspot-signature-v3", "webhook-signature", "x-hub-signature-256")
+    wanted = (*order, "x-ingest-token", "authorization")
+    return next(name for name in wanted if name in names)
+
+
+def _variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
+    """More than forty ways to be wrong: ``(name, headers, other changes)``."""
+    good = {name.lower(): value for name, value in vector["headers"].items()}
+    name = _credential(vector)
+    value = good[name]
+    head, mark, tail = value.rpartition(" ") if value.startswith("Basic") else value.rpartition(",")
+    if value.startswith("sha256="):
+        head, mark, tail = "sha256", "=", value[7:]
+    front = head + mark
+    raw = tail.encode()
+    wrong = {
+        "empty": "",
+        "spaces": "   ",
+        "only the front": front,
+        "first character changed": front + ("B" if tail[0] != "B" else "C") + tail[1:],
+        "middle changed": front + tail[:9] + ("x" if tail[9] != "x" else "y") + tail[10:],
+        "last character gone": value.rstrip("=")[:-1],
+        "first half": front + tail[: len(tail) // 2],
+        "doubled": value + tail,
+        "repeated with a comma": f"{value},{value}",
+        "in quotes": f'"{value}"',
+        "reversed": front + tail[::-1],
+        "zeros": front + "A" * len(tail),
+        "zero bytes in hex": front + "0" * 64,
+        "hex of the text": front + raw.hex(),
+        "base64 of the text": front + base64.b64encode(raw).decode(),
+        "the secret itself": vector["secret"] if name != "x-ingest-token" else "x",
+        "the secret behind the front": front + vector["secret"][:-1],
+        "None": "None",
+        "null": "null",
+        "a NUL inside": front + tail[:4] + "\x00" + tail[4:],
+        "a NUL behind": value + "\x00",
+        "a newline inside": front + tail[:4] + "\n" + tail[4:],
+        "a bare word": "invalid_signature",
+        "only a comma": ",",
+        "only commas": ",,,,",
+        "only an equals sign": "=",
+        "unknown version": f"v9,{tail}",
+        "another algorithm": f"sha1={tail}",
+        "not ASCII": front + "é" * len(tail),
+        "full-width": front + "".join(chr(ord(c) + 0xFEE0) for c in tail if "!" <= c <= "~"),
+        "emoji": "😀",
+        "very long": front + "A" * 100_000,
+        "JSON": '{"sig":"x"}',
+        "a wildcard": "*",
+        "a bearer token": f"Bearer {tail}",
+    }
+    for title, text in wrong.items():
+        yield title, {**good, name: text}, {}
+    yield "header missing", {k: v for k, v in good.items() if k != name}, {}
+    yield (
+        "under another name",
+        {**{k: v for k, v in good.items() if k != name}, f"x-{name}": value},
+        {},
+    )
+    yield "no headers at all", {}, {}
+    for title, text in {"upper": value.upper(), "lower": value.lower()}.items():
+        is_same = text == value or (name == "x-hub-signature-256" and text == value.lower())
+        if not is_same and not (name == "authorization" and text.lower() == value):
+            yield f"{title} case", {**good, name: text}, {}
+    yield from _stamps(good)
+    if name not in {"x-ingest-token", "authorization"}:
+        body = body_of(vector)
+        yield "a space behind the body", good, {"body": body + b" "}
+        yield "a newline behind the body", good, {"body": body + b"\n"}
+        yield "an empty body", good, {"body": b""}
+        yield "one bit of the body", good, {"body": bytes([body[0] ^ 1]) + body[1:]}
+        dumped = json.dumps(json.loads(body), separators=(",", ":")).encode()
+        yield "the body dumped again", good, {"body": dumped}
+
+
+def _stamps(good: Headers) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
+    stamp = next((name for name in good if name.endswith("timestamp")), None)
+    if stamp is None:
+        return
+    value = good[stamp]
+    for text in (
+        "",
+        "hello",
+        f"{value}.9",
+        f" {value}",
+        f"{value} ",
+        f"+{value}",
+        f"-{value}",
+        f"{value[:3]}_{value[3:]}",
+        "1e9",
+        "0x6a",
+        "NaN",
+        "9" * 40,
+        "0",
+        "１７",
+        str(int(value) + 1),
+    ):
+        yield f"stamp {text!r}", {**good, stamp: text}, {}
+    yield "stamp missing", {k: v for k, v in good.items() if k != stamp}, {}
+
+
+CASES = {
+    f"{source}: {title}": (vector, headers, changed)
+    for source, vector in VALID.items()
+    for title, headers, changed in _variants(vector)
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_there_are_at_least_forty_variants_of_each_source(source: str) -> None:
+    assert _verdict(VALID[source], _hook(VALID[source])).ok
+    assert sum(name.startswith(f"{source}: ") for name in CASES) >= 35
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_forged_request_is_refused(name: str) -> None:
+    vector, headers, changed = CASES[name]
+    verdict = _verdict(vector, _hook(vector, headers, **changed))
+    assert not verdict.ok
+    assert vector["secret"] not in verdict.detail
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_secret_refuses_and_never_skips(source: str) -> None:
+    vector = VALID[source]
+    for secrets in ((), ("",), ("", "")):
+        endpoint = Endpoint(source=source, secrets=secrets, options=options_of(vector))
+        assert SOURCES[source].verify(_hook(vector), endpoint).reason is Reason.NO_SECRET
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_old_and_the_new_secret_are_valid_at_once(source: str) -> None:
+    vector = VALID[source]
+    other = {"make": "a:b", "postmark-inbound": "a:b"}.get(source, "whsec_" + "B" * 40)
+    assert _verdict(vector, _hook(vector), other, vector["secret"]).ok
+    assert _verdict(vector, _hook(vector), vector["secret"], other).ok
+    assert not _verdict(vector, _hook(vector), other).ok
+
+
+def test_hubspot_decodes_the_twelve_escapes_and_no_others() -> None:
+    from services.ingest.signatures import Template
+
+    template = Template(text="{url}", decodes_url=True)
+    url = "https://x/?a=%3A%2F%3F%40%21%24%27%28%29%2A%2C%3B&b=%20%26%25%3d%2B%C3%A9"
+    hook = Hook(method="POST", url=url, headers={}, body=b"", received_at=datetime.now(UTC))
+    assert template.render(hook, b"") == b"https://x/?a=:/?@!$'()*,;&b=%20%26%25%3d%2B%C3%A9"
+
+
+_HEADERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "authorization",
+            "x-ingest-token",
+            "webhook-id",
+            "webhook-timestamp",
+            "webhook-signature",
+            "svix-signature",
+            "x-hubspot-signature",
+            "x-hubspot-signature-v3",
+            "x-hubspot-signature-version",
+            "x-hubspot-request-timestamp",
+            "x-hub-signature-256",
+            "x-signature",
+        ]
+    ),
+    st.text(max_size=40)
+    | st.sampled_from(
+        ["v1,", "v1a,AAAA", "v2", "v1", "Basic ", "Basic Og==", "sha256=", "1795392000"]
+    ),
+)
+_SECRETS = st.lists(
+    st.text(max_size=30)
+    | st.sampled_from(["whsec_", "whpk_", "whpk_AAAA", "a:b", ":", "whsec_" + "A" * 40]),
+    max_size=3,
+).map(tuple)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    source=st.sampled_from(list(SOURCES)),
+    headers=_HEADERS,
+    secrets=_SECRETS,
+    body=st.binary(max_size=50),
+    url=st.text(max_size=40),
+)
+def test_no_request_makes_a_verifier_raise(
+    source: str, headers: Headers, secrets: tuple[str, ...], body: bytes, url: str
+) -> None:
+    now = datetime.fromtimestamp(1795392000, UTC)
+    hook = Hook(method="POST", url=url, headers=headers, body=body, received_at=now)
+    endpoint = Endpoint(
+        source=source, secrets=secrets, options={"header": "x-signature", "encoding": "base64"}
+    )
+    verify: Callable[[Hook, Endpoint], Verdict] = SOURCES[source].verify
+    assert isinstance(verify(hook, endpoint), Verdict)
