@@ -1,4 +1,4 @@
-"""What a process of a tree tells the kernel: its name in ``ps``, and that it dies with its parent."""
+"""What a process tells the kernel: its name, and that it dies with its parent."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table, select, update
@@ -45,8 +45,7 @@ class Draft:
     persons: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A draft that has its place; ``salt`` opens the commitment."""
 
     draft: Draft

@@ -48,7 +48,7 @@ class Frontier:
         assert all(len(root) == HASH_SIZE for root in self.roots), "roots are 32 bytes"
 
     def append(self, leaves: Sequence[bytes]) -> tuple[Frontier, list[Node]]:
-        """The frontier after these leaf hashes, and each node now complete, leaves first."""
+        """The frontier after these leaf hashes; each node now complete, leaves first."""
         assert all(len(leaf) == HASH_SIZE for leaf in leaves), "append takes leaf hashes"
         waiting, edge, nodes = list(self.roots), list[bytes](), list[Node]()
         row, first, level = list(leaves), self.size, 0

@@ -28,7 +28,7 @@ from shared.domain import ids
 from shared.domain.event import Attachment, Event
 from shared.domain.schema import parse_instant, rfc3339
 from shared.domain.topics import TOPICS, Topic
-from shared.errors import NotFound, Rejected
+from shared.errors import NotFound, Rejected, Unavailable
 from shared.faultpoints import reached
 from shared.outbox import Outgoing
 
@@ -140,9 +140,11 @@ def _envelope(reader: _Reader, row: Row) -> Envelope:
     except Rejected as error:
         reason = "bad-payload" if not isinstance(error, NotFound) else "expired"
         return _set_aside(reader, row, reason, str(error))
+    except Unavailable:
+        raise
     except Exception:
         # A defect of ours in one happening must not hold up all that come after it.
-        log.exception("an accepted event cannot be described", event=row["id"])
+        log.exception("an accepted event cannot be described", chain=row["id"])
         failed = {"event_id": row["id"], "stage": "ingest", "reason": "defect while describing"}
         return _about(row, Topic.EVENT_FAILED, failed)
 

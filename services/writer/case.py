@@ -40,7 +40,7 @@ class Written:
 class Facts:
     """What the rules look at besides the proposal and the decisions.
 
-    ``policy`` is the version in force now, ``None`` while the file is wrong. ``shown_policy`` is
+    ``policy`` is the valid version in force now; ``problem`` says why the file is wrong. ``shown_policy`` is
     the hash that was in force when the card was shown; the signed card digest binds it. ``people``
     are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
     proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are
@@ -54,6 +54,7 @@ class Facts:
     people: Mapping[str, Standing]
     stops: tuple[Stop, ...] = ()
     stopped: bool = False
+    problem: str | None = None
     state: str | None = None
     other_changes: tuple[str, ...] = ()
     written: Mapping[str, Written] | None = None

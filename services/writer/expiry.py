@@ -50,7 +50,7 @@ def _expire_intent(unit: Unit, change_id: str, deps: WorkerDeps) -> None:
         card_digest=row.card_digest,
         now=unit.now,
     )
-    if docket.facts.stopped or docket.facts.policy is None:
+    if docket.facts.stopped or docket.facts.problem is not None:
         return
     try:
         permit((rules.not_expired,), docket.proposal, docket.decisions, docket.facts)

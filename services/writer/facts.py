@@ -65,9 +65,11 @@ def collect(
     shown = given[0][1] if given else ""
     rows = change_store.changes_of(db, proposal_id)
     own = next((row for row in rows if row.card_digest == card_digest), None)
+    in_force = policy_store.in_force(db)
     facts = Facts(
         now=now,
-        policy=policy_store.in_force(db).for_writing,
+        policy=in_force.policy,
+        problem=in_force.problem,
         shown_policy=shown,
         keys=sources.decision_keys,
         people=standings(sources.people()),

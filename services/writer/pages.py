@@ -108,49 +108,62 @@ def _next_card(deps: WebDeps, current: str) -> str | None:
     return next((row.id for row in rows if row.id != current), None)
 
 
+Act = Callable[[WebDeps, str], str]
+
+
+def _approve(deps: WebDeps, card_id: str) -> str:
+    form = schemas.read_act(schemas.ApproveSchema, request)
+    bound_to(card_id)
+    return acts.approve(deps, current_person(), card_id, form).message
+
+
+def _reject(deps: WebDeps, card_id: str) -> str:
+    form = schemas.read_act(schemas.RejectSchema, request)
+    bound_to(card_id)
+    return acts.reject(deps, current_person(), card_id, form).message
+
+
+def _again(deps: WebDeps, card_id: str) -> str:
+    form = schemas.read_act(schemas.AgainSchema, request)
+    acts.again(deps, current_person(), card_id, form)
+    return "Sent back with your note. A new proposal follows."
+
+
+def _assign(deps: WebDeps, card_id: str) -> str:
+    form = schemas.read_act(schemas.AssignSchema, request)
+    acts.assign_card(deps, current_person(), card_id, form)
+    return "Assigned."
+
+
+def _claim(deps: WebDeps, card_id: str) -> str:
+    acts.claim(deps, current_person(), card_id)
+    return "You are on this card."
+
+
+def _release(deps: WebDeps, card_id: str) -> str:
+    acts.release(deps, current_person(), card_id)
+    return "Released for others."
+
+
+ACTS: dict[str, Act] = {
+    "approve": _approve,
+    "reject": _reject,
+    "again": _again,
+    "assign": _assign,
+    "claim": _claim,
+    "release": _release,
+}
+
+
 def _card_acts(blueprint: Blueprint, deps: WebDeps) -> None:
-    def act(name: str, run: Callable[[str], str]) -> None:
+    def act(name: str, run: Act) -> None:
         @blueprint.post(f"/cards/<card_id>/{name}", endpoint=f"act_{name}")
         @role(*DECIDERS)
         def post(card_id: str) -> ResponseReturnValue:
-            flash(run(card_id), "ok")
+            flash(run(deps, card_id), "ok")
             return redirect(url_for("writer.card", card_id=card_id), 303)
 
-    def approve(card_id: str) -> str:
-        form = schemas.read_act(schemas.ApproveSchema, request)
-        bound_to(card_id)
-        return acts.approve(deps, current_person(), card_id, form).message
-
-    def reject(card_id: str) -> str:
-        form = schemas.read_act(schemas.RejectSchema, request)
-        bound_to(card_id)
-        return acts.reject(deps, current_person(), card_id, form).message
-
-    def again(card_id: str) -> str:
-        acts.again(deps, current_person(), card_id, schemas.read_act(schemas.AgainSchema, request))
-        return "Sent back with your note. A new proposal follows."
-
-    def assign(card_id: str) -> str:
-        form = schemas.read_act(schemas.AssignSchema, request)
-        acts.assign_card(deps, current_person(), card_id, form)
-        return "Assigned."
-
-    def claim(card_id: str) -> str:
-        acts.claim(deps, current_person(), card_id)
-        return "You are on this card."
-
-    def release(card_id: str) -> str:
-        acts.release(deps, current_person(), card_id)
-        return "Released for others."
-
-    for name, run in (
-        ("approve", approve),
-        ("reject", reject),
-        ("again", again),
-        ("assign", assign),
-        ("claim", claim),
-        ("release", release),
-    ):
+    for name, run in ACTS.items():
         act(name, run)
 
     @blueprint.post("/cards/<card_id>/reread")

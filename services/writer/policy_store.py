@@ -28,11 +28,6 @@ class InForce:
     problem: str | None
     since: datetime
 
-    @property
-    def for_writing(self) -> Policy | None:
-        """The policy the gate may use; ``None`` while the file is wrong."""
-        return None if self.problem else self.policy
-
 
 def in_force(db: Connection) -> InForce:
     """Raises `StoreUnavailable` before the worker has stored a first version."""

@@ -59,7 +59,7 @@ def writing_allowed(case: Case) -> None:
     """The stop switch is off and a valid policy is in force."""
     if case.facts.stopped:
         raise NotApproved("writing is stopped", rule="writing-allowed")
-    if case.facts.policy is None:
+    if case.facts.problem is not None or case.facts.policy is None:
         raise NotApproved("the policy file is wrong: nothing is written", rule="writing-allowed")
 
 
@@ -346,9 +346,9 @@ INTEND: tuple[Rule, ...] = (
     value_fits,
 )
 SEND: tuple[Rule, ...] = (
+    writing_allowed,
     *INTEND,
     not_dry_run,
-    writing_allowed,
     within_caps,
     receipt_holds,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from services.audit.finding import find, parse, record_search
-from services.audit.story import chains_of, tell
+from services.audit.story import Story, chains_of, tell
 from services.audit.telling import TELLERS
 from services.audit.unmasking import may_see, unmask
 from shared.domain.schema import rfc3339
@@ -17,7 +17,7 @@ from tests.audit.book import Book, Customer, chain_of, classified, received, who
 SECRETS = ("jane.doe@example.com", "+12125550199", "+1 212 555 0100", "Jane Doe")
 
 
-def open_story(book: Book, customer: Customer):
+def open_story(book: Book, customer: Customer) -> Story:
     unmask(book.deps, chain_of(customer), person="sue", reason="complaint 12")
     return tell(book.deps, chain_of(customer), viewer="sue")
 

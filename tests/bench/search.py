@@ -112,16 +112,16 @@ class Corpus:
             "phrase": lambda: f'"{self.text(2)}"',
             "prefix of 3": lambda: f"{word()[:3]}*",
             "prefix of 4": lambda: f"{word()[:4].ljust(3, 'a')}*",
-            "e-mail": lambda: (lambda c: f"c{c}@example{c % 50}.com")(chain()),
-            "phone": lambda: (lambda c: f"(212) {c // 10000:03}-{c % 10000:04}")(chain()),
+            "e-mail": lambda: _email(chain()),
+            "phone": lambda: _phone(chain()),
             "order": lambda: f"order:INV-{chain()}",
             "record": lambda: f"record:contacts/{chain() % 5000}",
             "record and dates": lambda: (
                 f"record:contacts/{chain() % 5000} after:2026-03-01 before:2026-09-30"
             ),
             "word and record": lambda: f"{common()} record:contacts/{chain() % 5000}",
-            "word and day": lambda: (lambda d: f"{word()} after:{d} before:{d}")(day()),
-            "day": lambda: (lambda d: f"after:{d} before:{d}")(day()),
+            "word and day": lambda: f"{word()} {_on(day())}",
+            "day": lambda: _on(day()),
             "value": lambda: f'value:"value {r.randrange(1000)}"',
             "field and approver": lambda: (
                 f"field:{r.choice(FIELDS)} approver:{r.choice(APPROVERS)}"
@@ -133,6 +133,18 @@ class Corpus:
             "two that exclude each other": lambda: "topic:event.received outcome:applied",
         }
         return {name: [make() for _ in range(number)] for name, make in kinds.items()}
+
+
+def _email(chain: int) -> str:
+    return f"c{chain}@example{chain % 50}.com"
+
+
+def _phone(chain: int) -> str:
+    return f"(212) {chain // 10000:03}-{chain % 10000:04}"
+
+
+def _on(day: str) -> str:
+    return f"after:{day} before:{day}"
 
 
 def build(book: Book, corpus: Corpus) -> float:

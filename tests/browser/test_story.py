@@ -29,7 +29,7 @@ def test_empty_pages_say_what_to_do(product: Product, open_page: Open) -> None:
     for path, words in (
         ("/queue", "Nothing needs a decision"),
         ("/decided", "No cards here"),
-        ("/look", "Nobody has to look"),
+        ("/look", "Nobody waits for you"),
         ("/drafts", "No drafts"),
         ("/search", "What happened to a customer?"),
         ("/search?q=nobody@example.org", "Nothing found"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Self
 
 import requests
 
@@ -20,7 +20,7 @@ class Approver:
         self.approved = 0
         self.refused: dict[int, int] = {}
 
-    def __enter__(self) -> Approver:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -332,6 +332,7 @@ CASES: list[tuple[str, str, Callable[[], World]]] = [
         ),
     ),
     ("writing stopped", "writing-allowed", lambda: good(stopped=True)),
+    ("a wrong policy file", "writing-allowed", lambda: good(problem="line 3")),
     (
         "over the cap of the hour",
         "within-caps",

@@ -19,6 +19,7 @@ from tests.writer.world import NEW_PHONE, OLD_PHONE, World, policy_text, running
 
 
 def write(world: World, text: str) -> None:
+    world.clock.forward(seconds=2)
     (world.folder / "policy.toml").write_text(text)
     follow(world.worker)
 

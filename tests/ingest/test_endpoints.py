@@ -1,0 +1,152 @@
+"""The endpoints file: seen at once, written whole, for its owner only; and its commands and pages."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from services.ingest.commands import source
+from services.ingest.endpoints import Endpoints
+from services.ingest.pages import endpoint_states, measures
+from services.ingest.sources import SOURCES
+from shared.errors import ConfigurationError, Conflict, NotFound
+from tests.ingest.senders import SOURCE, change
+from tests.ingest.test_inbox import accept
+from tests.vectors import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    endpoints: Path
+    public_url: str = "https://hooks.example.com"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "endpoints.toml"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_fresh_secret_has_the_form_its_source_can_use(path: Path, name: str) -> None:
+    endpoint = Endpoints(path).add(name)
+    [secret] = endpoint.secrets
+    assert Endpoints(path).find(name, "default") == endpoint
+    assert len(secret) > 20
+    form = SOURCES[name].setup.form
+    assert secret.startswith("whsec_") == form.startswith("whsec_")
+    assert (":" in secret) == (form == "user:password")
+
+
+def test_a_change_of_the_file_counts_at_once_and_for_who_has_it_open(path: Path) -> None:
+    reader, writer = Endpoints(path), Endpoints(path)
+    assert reader.find("zapier", "acme") is None
+    writer.add("zapier", "acme", secrets=("one",))
+    found = reader.find("zapier", "acme")
+    assert found is not None
+    assert found.secrets == ("one",)
+    writer.rotate("zapier", "acme", secret="two")
+    writer.rotate("zapier", "acme", secret="three")
+    found = reader.find("zapier", "acme")
+    assert found is not None
+    assert found.secrets == ("three", "two")
+
+
+def test_the_file_is_for_its_owner_only_and_keeps_every_character(path: Path) -> None:
+    odd = 'a"b\\c\n\t\x7fü😀:#[]'
+    Endpoints(path).add(
+        "make", "odd", secrets=(odd,), public_url="https://x/y", options={"a b": odd}
+    )
+    found = Endpoints(path).find("make", "odd")
+    assert found is not None
+    assert (found.secrets, found.options, found.public_url) == ((odd,), {"a b": odd}, "https://x/y")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_secret_file_is_read_seen_when_it_changes_and_not_copied(
+    path: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("from-file\n")
+    path.write_text(f'[[endpoint]]\nsource = "zapier"\nsecret_files = ["{secret}"]\n')
+    endpoints = Endpoints(path)
+    found = endpoints.find("zapier", "default")
+    assert found is not None
+    assert found.secrets == ("from-file",)
+    secret.write_text("another-one")
+    os.utime(secret, ns=(1, 1))
+    assert endpoints.find("zapier", "default").secrets == ("another-one",)  # type: ignore[union-attr]
+    endpoints.add("make", secrets=("a:b",))
+    assert "another-one" not in path.read_text()
+    assert str(secret) in path.read_text()
+    secret.unlink()
+    assert endpoints.find("zapier", "default").secrets == ()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[endpoint]",
+        '[[endpoint]]\nsource = "nothing"\n',
+        '[[endpoint]]\nsource = "zapier"\nname = "../x"\n',
+        '[[endpoint]]\nsource = "zapier"\nsecrets = "one"\n',
+        '[[endpoint]]\nsource = "zapier"\nsecrets = [1]\n',
+    ],
+)
+def test_a_file_that_is_no_good_is_named_without_its_values(path: Path, text: str) -> None:
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"endpoints\.toml"):
+        Endpoints(path).all()
+
+
+def test_what_is_there_is_not_added_again_and_what_is_not_is_not_rotated(path: Path) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier")
+    with pytest.raises(Conflict):
+        endpoints.add("zapier")
+    with pytest.raises(NotFound):
+        endpoints.rotate("make")
+    with pytest.raises(NotFound):
+        endpoints.add("nothing")
+
+
+def test_the_commands_show_a_secret_once(path: Path) -> None:
+    home, runner = Home(endpoints=path), CliRunner()
+    added = runner.invoke(source, ["add", "zapier", "--name", "acme"], obj=home)
+    endpoint = Endpoints(path).find("zapier", "acme")
+    assert endpoint is not None
+    assert endpoint.secrets[0] in added.output
+    assert "https://hooks.example.com/hooks/zapier/acme" in added.output
+    listed = runner.invoke(source, ["list"], obj=home)
+    assert endpoint.secrets[0] not in listed.output
+    rotated = runner.invoke(source, ["rotate", "zapier", "--name", "acme"], obj=home)
+    assert endpoint.secrets[0] not in rotated.output
+    assert Endpoints(path).find("zapier", "acme").secrets[1] == endpoint.secrets[0]  # type: ignore[union-attr]
+    given = runner.invoke(source, ["add", "hubspot", "--secret", "-"], input="typed\n", obj=home)
+    assert "typed" not in given.output
+    wrong = runner.invoke(source, ["add", "make", "--option", "header=x"], obj=home)
+    assert wrong.exit_code == 2
+
+
+def test_the_state_of_an_endpoint_shows_its_address_its_last_request_and_no_secret(
+    store: Store,
+) -> None:
+    endpoints = store.web.endpoints
+    endpoints.add(SOURCE, secrets=("whsec_hidden",))
+    endpoints.add("zapier", "acme", secrets=("hidden",))
+    accept(store, "a", change("c-1"))
+    accept(store, "a", change("c-1"))
+    first, second = endpoint_states(store.web)
+    assert first.url == "https://hooks.example.com/hooks/demo-crm"
+    assert first.today == {"accepted": 1, "duplicate": 1, "refused": 0}
+    assert first.last is not None
+    assert first.last.result in {"accepted", "duplicate"}
+    assert second.url == "https://hooks.example.com/hooks/zapier/acme"
+    assert second.last is None
+    assert "hidden" not in repr([first, second])
+    counted = {m.name: m.value for m in measures(store.web)}
+    assert counted["countersign_inbox_unsent"] == 1
