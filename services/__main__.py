@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from services.installation import Installation, RunSettings, installation
-from shared.errors import PipelineError
+from shared.errors import ConfigurationError, PipelineError
 from shared.settings import load_settings
 
 
@@ -37,7 +37,10 @@ def main(ctx: click.Context) -> None:
     from shared.logs import configure_logs
 
     configure_logs()
-    ctx.obj = installation(load_settings(RunSettings))
+    home = installation(load_settings(RunSettings))
+    if ctx.invoked_subcommand != "run" and not home.people.exists():
+        raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
+    ctx.obj = home
 
 
 @main.command()
@@ -82,8 +85,6 @@ def demo(home: Installation, *, clear: bool) -> None:
     from services.wiring import demo_secrets
 
     secrets = demo_secrets(home)
-    if not secrets:
-        raise click.ClickException(f"nothing is set up in {home.root}: start `make run` first")
     base = f"http://127.0.0.1:{home.run.port}"
     failed = 0
     for post in posts(secrets, uuid.uuid4().hex[:12]):

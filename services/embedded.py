@@ -179,7 +179,7 @@ def _serve_granian(home: Installation, load: Callable[[], Any]) -> None:
         backlog=2048,
         http=HTTPModes.http1,
         websockets=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
     ).serve(target_loader=lambda *_: load(), wrap_loader=False)

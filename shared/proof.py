@@ -49,7 +49,7 @@ def verify_inclusion(
 
     It never raises: whatever is not whole numbers and 32-byte hashes proves nothing.
     """
-    if not (_are_sizes(index, size) and _are_hashes(leaf_hash, root, path) and index < size):
+    if not (are_sizes(index, size) and are_hashes(leaf_hash, root, path) and index < size):
         return False
     node, at, last = leaf_hash, index, size - 1
     for sibling in path:
@@ -95,7 +95,7 @@ def parse_vkey(text: str) -> VerifierKey:
     """A verifier key from its one line. Raises `BadPayload`, also for other algorithms."""
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
-    _require_name(name)
+    require_name(name)
     data = _base64(encoded, what="verifier key")
     if len(data) != 33 or data[0] != ED25519:
         raise BadPayload("not a verifier key for Ed25519")
@@ -165,17 +165,17 @@ def open_checkpoint(note: str, vkeys: Sequence[VerifierKey]) -> Checkpoint:
     return Checkpoint.parse(open_note(note, [key for key in vkeys if key.name == origin]))
 
 
-def _are_sizes(*values: int) -> bool:
+def are_sizes(*values: int) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
-def _are_hashes(first: bytes, second: bytes, path: Sequence[bytes]) -> bool:
+def are_hashes(first: bytes, second: bytes, path: Sequence[bytes]) -> bool:
     if not isinstance(path, list | tuple):
         return False
     return all(isinstance(h, bytes) and len(h) == HASH_SIZE for h in (first, second, *path))
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
     if not _NAME.fullmatch(name) or _CONTROL.search(name):
         raise BadPayload("a key name is not empty and holds no spaces and no plus sign")
     _utf8(name)
@@ -188,12 +188,12 @@ def _split_note(note: str) -> tuple[str, list[str]]:
     lines = signatures[:-1].split("\n")
     if len(lines) > _MAX_SIGNATURES:
         raise BadPayload(f"more than {_MAX_SIGNATURES} signatures")
-    _note_text(note)
-    _note_text(text + "\n")
+    note_text(note)
+    note_text(text + "\n")
     return text + "\n", lines
 
 
-def _note_text(text: str) -> bytes:
+def note_text(text: str) -> bytes:
     if not text.endswith("\n") or _CONTROL.search(text):
         raise BadPayload("the text of a note ends in a newline and holds no control characters")
     return _utf8(text)

@@ -14,22 +14,14 @@ from hashlib import sha256
 from itertools import count, repeat
 
 from shared.errors import BadPayload
+from shared.proof import HASH_SIZE, are_hashes, are_sizes, node_hash
 
-HASH_SIZE = 32
 EMPTY_ROOT = sha256(b"").digest()
 
 Node = tuple[int, int, bytes]
 """Level, index and hash of a complete node."""
 GetNode = Callable[[int, int], bytes]
 """Gives the hash of the complete node at a level and an index."""
-
-
-def leaf_hash(data: bytes) -> bytes:
-    return sha256(b"\x00" + data).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    return sha256(b"\x01" + left + right).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,29 +130,6 @@ def consistency_path(get_node: GetNode, first: int, second: int) -> list[bytes]:
     return path[::-1]
 
 
-def verify_inclusion(
-    *, leaf_hash: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
-) -> bool:
-    """Whether the path leads from the leaf at ``index`` to the root (RFC 9162 2.1.3.2).
-
-    It never raises: whatever is not whole numbers and 32-byte hashes proves nothing.
-    """
-    if not (_are_sizes(index, size) and _are_hashes(leaf_hash, root, path) and index < size):
-        return False
-    node, at, last = leaf_hash, index, size - 1
-    for sibling in path:
-        if last == 0:
-            return False
-        if at & 1 or at == last:
-            node = node_hash(sibling, node)
-            while at and not at & 1:
-                at, last = at >> 1, last >> 1
-        else:
-            node = node_hash(node, sibling)
-        at, last = at >> 1, last >> 1
-    return last == 0 and node == root
-
-
 def verify_consistency(
     *, first: int, second: int, first_root: bytes, second_root: bytes, path: Sequence[bytes]
 ) -> bool:
@@ -168,7 +137,7 @@ def verify_consistency(
 
     It never raises: whatever is not whole numbers and 32-byte hashes proves nothing.
     """
-    if not (_are_sizes(first, second) and _are_hashes(first_root, second_root, path)):
+    if not (are_sizes(first, second) and are_hashes(first_root, second_root, path)):
         return False
     if first == 0:
         empty = second_root == EMPTY_ROOT
@@ -200,16 +169,6 @@ def _extends(
             new = node_hash(new, sibling)
         at, last = at >> 1, last >> 1
     return (old, new) if last == 0 else None
-
-
-def _are_sizes(*values: int) -> bool:
-    return all(type(value) is int and value >= 0 for value in values)
-
-
-def _are_hashes(first: bytes, second: bytes, path: Sequence[bytes]) -> bool:
-    if not isinstance(path, list | tuple):
-        return False
-    return all(isinstance(h, bytes) and len(h) == HASH_SIZE for h in (first, second, *path))
 
 
 def _split(width: int) -> int:

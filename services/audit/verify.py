@@ -41,8 +41,8 @@ def _map(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a key is given twice")
-    units = None if "".join(members).isascii() else lambda pair: pair[0].encode("utf-16-be")
-    return dict(sorted(pairs, key=units))
+    units = None if "".join(members).isascii() else lambda name: name.encode("utf-16-be")
+    return {name: members[name] for name in sorted(members, key=units)}
 
 
 def _whole(digits: str) -> int:

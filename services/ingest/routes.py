@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import structlog
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -20,8 +21,9 @@ from services.ingest.source import PLAIN, Answer, Outcome, Source
 from services.ingest.sources import SOURCES
 from shared.access import public
 from shared.canonical import sha256_hex
-from shared.errors import NotJson, Rejected, Unavailable
+from shared.errors import ConfigurationError, NotJson, Rejected, Unavailable
 
+log = structlog.get_logger()
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 # Names that come from outside and are not ours are never written to the log.
 UNKNOWN = "unknown"
@@ -51,7 +53,11 @@ def hooks_blueprint(deps: WebDeps) -> Blueprint:
             if configured is None:
                 return _nowhere(deps, source, "unknown-endpoint")
             return _response(known.answers[_take(deps, known, configured)])
-        except Unavailable:
+        except (Unavailable, ConfigurationError) as error:
+            # An endpoints file that is no good opens nothing, and senders try again meanwhile.
+            log.warning(
+                "cannot take a request", source=source if known else UNKNOWN, error=str(error)
+            )
             return _response((known.answers if known else PLAIN)[Outcome.BUSY])
 
     return blueprint

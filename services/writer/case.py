@@ -40,11 +40,11 @@ class Written:
 class Facts:
     """What the rules look at besides the proposal and the decisions.
 
-    ``policy`` is the valid version in force now; ``problem`` says why the file is wrong. ``shown_policy`` is
-    the hash that was in force when the card was shown; the signed card digest binds it. ``people``
-    are by id. ``written`` is by field. ``other_changes`` are ids of further changes for the same
-    proposal; ``state`` is that of this change, ``None`` before it exists. ``restores`` are
-    the values that the change to be undone had replaced.
+    ``policy`` is the valid version in force now; ``problem`` says why the file is wrong.
+    ``shown_policy`` is the hash that was in force when the card was shown; the signed card digest
+    binds it. ``people`` are by id, ``written`` by field. ``other_changes`` are ids of further
+    changes for the same proposal; ``state`` is that of this change, ``None`` before it exists.
+    ``restores`` are the values that the change to be undone had replaced.
     """
 
     now: datetime

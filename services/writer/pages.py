@@ -13,7 +13,8 @@ from services.writer.service import WebDeps
 from shared.access import bound_to, current_person, flash, role
 from shared.domain.decision import Reason
 
-VIEWERS = ("approver", "admin", "auditor", "support")
+# Support reads the log, where values are masked; cards show them open.
+VIEWERS = ("approver", "admin", "auditor")
 DECIDERS = ("approver", "admin")
 TABS = (
     ("needs_you", "Needs you"),
@@ -102,10 +103,11 @@ def _card_pages(blueprint: Blueprint, deps: WebDeps) -> None:
 
 
 def _next_card(deps: WebDeps, current: str) -> str | None:
-    """The next card of the queue, so that deciding leads on."""
-    filters = schemas.CardFilters(tab="needs_you", limit=2)
-    rows = queries.cards(deps, current_person(), filters).rows
-    return next((row.id for row in rows if row.id != current), None)
+    """The card after this one in the queue, or the first, so that deciding leads on."""
+    filters = schemas.CardFilters(tab="needs_you")
+    cards_ = [row.id for row in queries.cards(deps, current_person(), filters).rows]
+    after = cards_[cards_.index(current) + 1 :] if current in cards_ else []
+    return next((card for card in [*after, *cards_] if card != current), None)
 
 
 Act = Callable[[WebDeps, str], str]

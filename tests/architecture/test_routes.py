@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from services.embedded import prepare_databases
+from services.installation import Installation, RunSettings
+from services.wiring import web_application
 from shared.access import ROLES
-from shared.db import open_database
 from shared.people import People
-from shared.sessions import Sessions
-from shared.web import build_app
 
 NOBODY: frozenset[str] = frozenset()
 ANYBODY = "public"  # No sign-in: signed hooks, health, sign-in itself.
 EVERYBODY = frozenset(ROLES)
 ADMIN = frozenset({"admin"})
 READERS_OF_PEOPLE = frozenset({"admin", "auditor"})
+DECIDERS = frozenset({"approver", "admin"})
+CARD_READERS = frozenset({"approver", "admin", "auditor"})  # Support sees masked values only.
+LOG_READERS = frozenset({"support", "admin", "auditor"})
 
 # "METHOD /rule": who may call it.
 FOUNDATION: dict[str, Any] = {
@@ -54,7 +57,87 @@ FOUNDATION: dict[str, Any] = {
     "POST /account/tokens/<token>/drop": EVERYBODY,
     "POST /account/password": EVERYBODY,
 }
-TABLE = {**FOUNDATION}
+PRODUCT: dict[str, Any] = {
+    "GET /api/cards": CARD_READERS,
+    "GET /api/cards/<id>": CARD_READERS,
+    "POST /api/cards/<id>/again": DECIDERS,
+    "POST /api/cards/<id>/approve": DECIDERS,
+    "POST /api/cards/<id>/assign": DECIDERS,
+    "POST /api/cards/<id>/claim": DECIDERS,
+    "GET /api/cards/<id>/now": CARD_READERS,
+    "POST /api/cards/<id>/opened": DECIDERS,
+    "POST /api/cards/<id>/reject": DECIDERS,
+    "POST /api/cards/<id>/release": DECIDERS,
+    "POST /api/cards/<id>/reread": DECIDERS,
+    "POST /api/cards/<id>/snooze": DECIDERS,
+    "GET /api/cards/counts": CARD_READERS,
+    "GET /api/chains/<chain>": EVERYBODY,
+    "POST /api/changes/<id>/undo": DECIDERS,
+    "GET /api/drafts": CARD_READERS,
+    "POST /api/drafts/<id>/discard": DECIDERS,
+    "GET /api/drafts/<id>/duplicates": CARD_READERS,
+    "POST /api/drafts/<id>/promote": DECIDERS,
+    "GET /api/entries/<int:seq>": EVERYBODY,
+    "GET /api/log/balance": LOG_READERS,
+    "GET /api/log/checkpoint": EVERYBODY,
+    "GET /api/log/complete": EVERYBODY,
+    "GET /api/log/export": READERS_OF_PEOPLE,
+    "GET /api/openapi.json": CARD_READERS,
+    "GET /api/policy": CARD_READERS,
+    "GET /api/records": CARD_READERS,
+    "POST /api/resume": DECIDERS,
+    "GET /api/search": EVERYBODY,
+    "GET /api/sources": ADMIN,
+    "GET /api/stop": CARD_READERS,
+    "POST /api/stop": DECIDERS,
+    "POST /api/unmask": LOG_READERS,
+    "GET /api/worklist": CARD_READERS,
+    "GET /api/worklist/<id>": CARD_READERS,
+    "POST /api/worklist/<id>": DECIDERS,
+    "GET /cards/<card_id>": CARD_READERS,
+    "POST /cards/<card_id>/again": DECIDERS,
+    "POST /cards/<card_id>/approve": DECIDERS,
+    "POST /cards/<card_id>/assign": DECIDERS,
+    "POST /cards/<card_id>/claim": DECIDERS,
+    "POST /cards/<card_id>/opened": DECIDERS,
+    "POST /cards/<card_id>/reject": DECIDERS,
+    "POST /cards/<card_id>/release": DECIDERS,
+    "POST /cards/<card_id>/reread": DECIDERS,
+    "POST /changes/<change_id>/undo": DECIDERS,
+    "GET /decided": CARD_READERS,
+    "GET /drafts": CARD_READERS,
+    "GET /drafts/<change_id>": CARD_READERS,
+    "POST /drafts/<change_id>/discard": DECIDERS,
+    "POST /drafts/<change_id>/promote": DECIDERS,
+    "GET /entries/<int:seq>": EVERYBODY,
+    "GET /fragment/cards/<card_id>/change": CARD_READERS,
+    "GET /fragment/cards/<card_id>/now": CARD_READERS,
+    "DELETE /hooks/<source>": ANYBODY,
+    "GET /hooks/<source>": ANYBODY,
+    "PATCH /hooks/<source>": ANYBODY,
+    "POST /hooks/<source>": ANYBODY,
+    "PUT /hooks/<source>": ANYBODY,
+    "DELETE /hooks/<source>/<endpoint>": ANYBODY,
+    "GET /hooks/<source>/<endpoint>": ANYBODY,
+    "PATCH /hooks/<source>/<endpoint>": ANYBODY,
+    "POST /hooks/<source>/<endpoint>": ANYBODY,
+    "PUT /hooks/<source>/<endpoint>": ANYBODY,
+    "GET /log": LOG_READERS,
+    "GET /look": CARD_READERS,
+    "GET /look/<event_id>": CARD_READERS,
+    "POST /look/<event_id>": DECIDERS,
+    "GET /policy": CARD_READERS,
+    "GET /queue": CARD_READERS,
+    "GET /raw/<id_>": DECIDERS,
+    "GET /search": EVERYBODY,
+    "GET /status": EVERYBODY,
+    "GET /status/sources": ADMIN,
+    "GET /stories/<chain>": EVERYBODY,
+    "POST /stories/<chain>/unmask": LOG_READERS,
+    "POST /writing/resume": DECIDERS,
+    "POST /writing/stop": DECIDERS,
+}
+TABLE = {**FOUNDATION, **PRODUCT}
 
 
 def routes_of(app: Flask) -> dict[str, str]:
@@ -77,20 +160,15 @@ def _spellings(path: str) -> list[str]:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> tuple[Flask, dict[str, str]]:
-    """The application with one person per role, and the API token of each."""
-    people = People(tmp_path / "people.toml")
+    """The whole web application with one person per role, and the API token of each."""
+    home = Installation(root=tmp_path, run=RunSettings())
+    home.prepare()
+    prepare_databases(home)
+    people = People(home.people)
     for role in ROLES:
         people.add(role, roles=[role])
     people.add("second admin", roles=["admin"])
-    sessions = Sessions(engine=open_database(f"sqlite:///{tmp_path}/sessions.db"))
-    sessions.create_tables()
-    app = build_app(all_parts(tmp_path), people, public_url="http://localhost", sessions=sessions)
-    return app, {role: people.make_token(role, "test") for role in ROLES}
-
-
-def all_parts(_: Path) -> list[tuple[str, Any, Any]]:
-    """The web parts of the services, wired on files in the folder."""
-    return []
+    return web_application(home), {role: people.make_token(role, "test") for role in ROLES}
 
 
 def test_every_route_has_a_row_and_every_row_a_route(

@@ -19,13 +19,11 @@ from services.audit.merkle import (
     consistency_path,
     frontier_of,
     inclusion_path,
-    leaf_hash,
-    node_hash,
     root_of,
     verify_consistency,
-    verify_inclusion,
 )
 from shared.errors import BadPayload
+from shared.proof import leaf_hash, node_hash, verify_inclusion
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"

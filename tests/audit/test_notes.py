@@ -13,16 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.audit.merkle import verify_consistency
-from services.audit.notes import (
-    ED25519,
-    Checkpoint,
-    open_checkpoint,
-    open_note,
-    parse_vkey,
-    sign_note,
-    vkey_of,
-)
+from services.audit.notes import sign_note, vkey_of
 from shared.errors import BadPayload, BadSignature, Rejected
+from shared.proof import ED25519, Checkpoint, open_checkpoint, open_note, parse_vkey
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"

@@ -23,12 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.audit import verify
-from services.audit.merkle import Frontier, consistency_path, inclusion_path, leaf_hash
-from services.audit.notes import Checkpoint, sign_note, vkey_of
+from services.audit.merkle import Frontier, consistency_path, inclusion_path
+from services.audit.notes import sign_note, vkey_of
 from shared.canonical import canonical
 from shared.domain.ledger import LedgerEntry, LedgerEntrySchema, commitment
 from shared.domain.receipt import Receipt, ReceiptSchema
 from shared.domain.schema import dump
+from shared.proof import Checkpoint, leaf_hash
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"

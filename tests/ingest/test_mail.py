@@ -85,7 +85,7 @@ def test_a_reply_is_cut_in_three(name: str) -> None:
 @given(st.lists(st.sampled_from(["Hello", "> q", "-- ", "Best regards,", "On x y wrote:", ""])))
 def test_cutting_loses_no_words(lines: list[str]) -> None:
     cut = cut_reply("\n".join(lines))
-    kept = " ".join([cut.body, cut.signature, cut.quoted]).split()
+    kept = f"{cut.body} {cut.signature} {cut.quoted}".split()
     assert sorted(kept) == sorted(" ".join(lines).split())
 
 
