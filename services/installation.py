@@ -18,6 +18,7 @@ from shared.settings import setting
 
 SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
 LOG_NAME = "countersign/log"
+SIGNING_KEYS = ("decisions.ed25519", "checkpoints.ed25519", "ledger.key")
 PASSED_ON = (
     "OPENAI_API_KEY",
     "OPENAI_API_KEY_FILE",
@@ -108,13 +109,16 @@ class Installation:
     def prepare(self) -> bool:
         """Make what is missing; returns whether this is the first start.
 
-        Raises `ConfigurationError` for a folder that cannot be written or lies on a network disk.
+        Raises `ConfigurationError` for a folder that cannot be written or lies on a network disk,
+        and where an installation has lost a key.
         """
         refuse_network_disk(self.root)
         is_first = not self.people.exists()
         try:
             for folder in (self.root, self.keys, self.wake, self.root / "raw"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not is_first:
+                self._refuse_lost_keys()
             self._make_secrets()
             if not self.policy.exists():
                 shutil.copyfile(SHIPPED_POLICY, self.policy)
@@ -124,6 +128,15 @@ class Installation:
                 "choose another folder or change its owner"
             ) from error
         return is_first
+
+    def _refuse_lost_keys(self) -> None:
+        """A key made anew would leave the old log unreadable and its signatures unprovable."""
+        lost = [name for name in SIGNING_KEYS if not (self.keys / name).exists()]
+        if lost:
+            raise ConfigurationError(
+                f"missing in {self.keys}: {', '.join(lost)}. Restore them from a backup: without "
+                "them nothing can be approved, sealed or read"
+            )
 
     def _make_secrets(self) -> None:
         for name in ("decisions", "checkpoints"):

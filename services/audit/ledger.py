@@ -215,7 +215,9 @@ def _store(
     return grown
 
 
-def _insert(db: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def _insert(
+    db: Connection, table: Table, rows: Sequence[tuple[Any, ...]], *, repeats: str = ""
+) -> None:
     """All columns of all rows in one statement; building each row anew would double the cost."""
     if not rows:
         return
@@ -223,7 +225,7 @@ def _insert(db: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> No
     marks = ", ".join([mark] * len(table.columns))
     names = ", ".join(table.columns.keys())
     db.exec_driver_sql(
-        f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608 - our own names
+        f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {repeats}",  # noqa: S608 - our own names
         list(rows),
     )
 
@@ -237,7 +239,7 @@ def _remember_persons(
         if draft.persons and ciphers[draft.chain] is not None
         for person in draft.persons
     )
-    insert_new(db, PERSON_CHAINS, [{"person": person, "chain": chain} for person, chain in pairs])
+    _insert(db, PERSON_CHAINS, list(pairs), repeats="ON CONFLICT DO NOTHING")
 
 
 def _move(db: Connection, edge: Edge, frontier: Frontier, drafts: Sequence[Draft]) -> None:

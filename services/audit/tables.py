@@ -6,7 +6,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -56,15 +55,17 @@ CHAIN_KEYS = Table(
     Column("chain", Text, primary_key=True),
     Column("wrapped", LargeBinary),
     Column("erased_at", String(32)),
+    sqlite_with_rowid=False,
 )
 
 # `person` is a keyed hash of a normalised e-mail address or of the last digits of a phone number.
+# Only erasing asks by chain, so there is no second index.
 PERSON_CHAINS = Table(
     "person_chains",
     metadata,
     Column("person", LargeBinary, primary_key=True),
     Column("chain", Text, primary_key=True),
-    Index("ix_person_chains_chain", "chain"),
+    sqlite_with_rowid=False,
 )
 
 # One row: the right edge of the tree. Who appends reads and moves it in the same transaction.

@@ -23,7 +23,7 @@ from services.ingest.sources import SOURCES
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
-from shared.db import reading, writing
+from shared.db import checkpoint, reading, writing
 from shared.domain import ids
 from shared.domain.event import Attachment, Event
 from shared.domain.schema import parse_instant, rfc3339
@@ -34,6 +34,7 @@ from shared.outbox import Outgoing
 
 log = structlog.get_logger()
 BATCH = 200
+LARGE_LOG = 8192  # pages of 4 KiB
 Row = Mapping[str, Any]
 
 
@@ -93,6 +94,13 @@ def relay(deps: WorkerDeps) -> int:
         if len(confirmed) < len(refused):
             break
     return sent
+
+
+def tidy(deps: WorkerDeps) -> None:
+    """Checkpoint beside the door's commits; a log that has grown large is ended between two."""
+    if checkpoint(deps.engine) > LARGE_LOG:
+        with deps.gate:
+            checkpoint(deps.engine)
 
 
 def retain(deps: WorkerDeps) -> None:

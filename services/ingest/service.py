@@ -11,7 +11,7 @@ from services.ingest.group_commit import ProcessLock
 from services.ingest.inbox import Inbox
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
-from services.ingest.relay import relay, retain
+from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
 from services.ingest.store import metadata, outbox
 from shared.bus.wake import notify
@@ -92,6 +92,7 @@ SERVICE = Service(
         handlers={},
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
+            Loop(name="checkpoint", seconds=0.5, run=tidy),
             Loop(name="retention", seconds=3600, run=retain),
         ),
     ),

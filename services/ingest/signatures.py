@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import TYPE_CHECKING
 
 from services.ingest.hook import Endpoint, Hook
+
+if TYPE_CHECKING:  # A fifth of the start-up time, for the few senders that use public keys.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class Reason(StrEnum):
@@ -227,6 +228,8 @@ class PublicKey:
         return Verdict(Reason.MISMATCH, "the signature belongs to other bytes or another key")
 
     def _key(self, secret: str) -> Ed25519PublicKey | None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         raw = _decode(secret.removeprefix(self.key_prefix), "base64")
         if raw is None or len(raw) != 32:
             return None
@@ -351,6 +354,8 @@ def _incomplete(
 
 
 def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
     try:
         key.verify(signature, message)
     except InvalidSignature:

@@ -14,12 +14,12 @@ from sqlalchemy import Connection, Engine, Table, Update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 
-from shared.db import translated
+from shared.db import defer_checkpoints, translated
 
 Row = Mapping[str, Any]
 _DIALECTS: Mapping[str, Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
-    "postgresql": postgresql.dialect(paramstyle="pyformat"),
+    "sqlite": sqlite.dialect(paramstyle="named"),
+    "postgresql": postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
 }
 
 
@@ -68,6 +68,8 @@ class WriterConnection:
         with translated():
             if self._connection is None:
                 self._connection = self._engine.connect().execution_options(writes=True)
+                defer_checkpoints(self._connection)
+                self._connection.rollback()
             try:
                 with self._connection.begin():
                     yield self._connection

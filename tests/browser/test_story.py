@@ -146,7 +146,15 @@ def test_on_a_phone_everything_fits_and_works(
     page.get_by_label("Something else").check()
     page.get_by_role("button", name="Reject").tap()
     expect(page.locator("main")).to_contain_text("Rejected")
-    for path in ("/queue", "/decided", "/look", "/search?q=grace", "/status", "/people", "/account"):
+    for path in (
+        "/queue",
+        "/decided",
+        "/look",
+        "/search?q=grace",
+        "/status",
+        "/people",
+        "/account",
+    ):
         page.goto(product.url + path)
         _expect_no_sideways(page)
 
@@ -190,7 +198,13 @@ def _all_paths(client: Client) -> list[str]:
         *(f"/stories/{row['event_id']}" for row in decided[:2]),
         *(f"/look/{row['event_id']}" for row in look[:2]),
         *(f"/drafts/{row['change_id']}" for row in drafts),
-        *("/search", f"/search?q={DANA}", "/search?q=person:&after=2026-01-01", "/entries/0", "/log"),
+        *(
+            "/search",
+            f"/search?q={DANA}",
+            "/search?q=person:&after=2026-01-01",
+            "/entries/0",
+            "/log",
+        ),
         *("/status", "/status/sources", "/policy", "/people", "/people/admin", "/account"),
     ]
 

@@ -58,9 +58,7 @@ def waiting(folder: Path) -> dict[str, int]:
         "pending cards": books.count(
             "writer", "SELECT count(*) FROM proposals WHERE state = 'pending'"
         ),
-        OUTSIDE: books.count(
-            "crm", "SELECT count(*) FROM notice WHERE state = 'waiting'"
-        ),
+        OUTSIDE: books.count("crm", "SELECT count(*) FROM notice WHERE state = 'waiting'"),
     }
     for name in ("ingest", "classifier", "writer", "audit"):
         query = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"

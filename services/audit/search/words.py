@@ -16,6 +16,8 @@ from functools import lru_cache
 LONGEST_WORD = 64
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 _WORD = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"[0-9]")
+_NO_DIGIT = re.compile(r"[^0-9]+")
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]\\|=]+@[^\s@<>\"'(),;:\[\]\\|=/?]+\.[^\W\d_]{2,}")
 _PHONE = re.compile(r"(?<![\w@./=-])(?:\+|\(\+?)?\d[\d ()./\u00a0\u2011-]{5,24}\d(?![\w@=-])")
 _ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
@@ -41,7 +43,8 @@ def fold(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """The plain words of a text, in order."""
-    return [word[:LONGEST_WORD] for word in _WORD.findall(fold(text))]
+    found = _WORD.findall(fold(text))
+    return [word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD] for word in found]
 
 
 def emails_of(text: str) -> list[str]:
@@ -78,7 +81,7 @@ def phone_query(written: str) -> list[str]:
 
 def significant(written: str) -> str:
     """The digits without leading zeros (trunk prefix, or the 00 before a country code)."""
-    return "".join(char for char in written if char.isdecimal() and char.isascii()).lstrip("0")
+    return _NO_DIGIT.sub("", written).lstrip("0")
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +99,7 @@ def national_digits(digits: str) -> str | None:
 def orders_of(text: str) -> list[str]:
     """Order numbers in a text, letters and digits alone: ``INV-2026/17`` is ``inv202617``."""
     folded = fold(text)
-    if not any(char.isdecimal() for char in folded):
+    if not _DIGIT.search(folded):
         return []
     found = ("".join(_WORD.findall(next(filter(None, m)))) for m in _ORDER.findall(folded))
     return [order for order in found if sum(map(str.isdecimal, order)) >= 3]
@@ -136,13 +139,12 @@ def contact_keys(text: str) -> list[str]:
 
 
 def _wholes(text: str) -> Iterator[str]:
-    if any("0" <= char <= "9" for char in text):
+    if _DIGIT.search(text):
         yield from dates_of(text)
         yield from ("".join(_WORD.findall(code)) for code in _CODE.findall(fold(text)))
 
 
 def _is_phone(written: str) -> bool:
-    digits = sum(char.isdecimal() for char in written)
-    if not SHORTEST_PHONE <= digits <= LONGEST_PHONE:
+    if not SHORTEST_PHONE <= len(_NO_DIGIT.sub("", written)) <= LONGEST_PHONE:
         return False
     return not (_ISO.search(written) or _DOTTED.search(written))

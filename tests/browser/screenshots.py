@@ -1,0 +1,208 @@
+"""Takes every page in every state, light and dark, wide and narrow, into ``screenshots/``.
+
+Run it with ``python -m tests.browser.screenshots [name …]`` and look at what it made.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.browser.conftest import ARGUMENTS, NARROW, WIDE
+from tests.product import ROOT, Client, Product, eventually, running
+
+FOLDER = ROOT / "screenshots"
+VIEWS: dict[str, dict[str, Any]] = {
+    "light-wide": {"viewport": WIDE, "color_scheme": "light"},
+    "dark-wide": {"viewport": WIDE, "color_scheme": "dark"},
+    "light-phone": {"viewport": NARROW, "color_scheme": "light", "is_mobile": True},
+    "dark-phone": {"viewport": NARROW, "color_scheme": "dark", "is_mobile": True},
+}
+NEW_PHONE = "+12025550186"
+
+
+class Camera:
+    """One signed-in browser profile per view."""
+
+    def __init__(self, browser: Browser, product: Product, wanted: Sequence[str]) -> None:
+        self._product = product
+        self._wanted = wanted
+        self._profiles = {name: browser.new_context(**view) for name, view in VIEWS.items()}
+        for context in self._profiles.values():
+            _sign_in(context, product)
+
+    def shoot(self, name: str, path: str) -> None:
+        """``path`` of the product, or a whole address."""
+        if self._wanted and not any(name.startswith(wanted) for wanted in self._wanted):
+            return
+        for view, context in self._profiles.items():
+            page = context.new_page()
+            page.goto(path if "://" in path else self._product.url + path)
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(150)
+            page.screenshot(path=FOLDER / f"{name}--{view}.png", full_page=True)
+            page.close()
+
+
+def _sign_in(context: BrowserContext, product: Product) -> None:
+    page = context.new_page()
+    page.goto(product.link())
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/queue")
+    page.close()
+
+
+def main(wanted: Sequence[str]) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="countersign-screens-"))
+    with running(folder) as product, sync_playwright() as playwright:
+        chromium = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        camera, client = Camera(browser, product, wanted), product.client()
+        _empty(camera)
+        _outside(browser, product, camera)
+        assert product.command("demo").returncode == 0
+        eventually(lambda: client.get("/api/cards")["total"] >= 4)
+        _pending(camera, product, client)
+        _decided(camera, product, client)
+        _around(camera, product, client)
+        browser.close()
+    shutil.rmtree(folder)
+
+
+def _empty(camera: Camera) -> None:
+    for name in ("queue", "decided", "look", "drafts", "search", "status", "log"):
+        camera.shoot(f"{name}-empty", f"/{name}")
+    camera.shoot("search-nothing", "/search?q=nobody@example.org")
+
+
+def _outside(browser: Browser, product: Product, camera: Camera) -> None:
+    """Pages of people who are not signed in."""
+    link = product.link()
+    for view, options in VIEWS.items():
+        context = browser.new_context(**options)
+        page = context.new_page()
+        for name, address in (
+            ("sign-in", f"{product.url}/sign-in"),
+            ("sign-in-link", link),
+            ("sign-in-link-used", f"{product.url}/sign-in/wrong"),
+        ):
+            page.goto(address)
+            page.screenshot(path=FOLDER / f"{name}--{view}.png", full_page=True)
+        context.close()
+
+
+def _pending(camera: Camera, product: Product, client: Client) -> None:
+    rows = {row["title"]: row for row in client.get("/api/cards")["rows"]}
+    camera.shoot("queue-full", "/queue")
+    for title, row in rows.items():
+        short = title.lower().replace(" ", "-")[:24].strip("-")
+        camera.shoot(f"card-pending-{short}", f"/cards/{row['id']}")
+    first = f"/cards/{_card_of(client, NEW_PHONE)}"
+    with _asleep(product, "demo-crm"):
+        camera.shoot("card-now-unreachable", first)
+    look = client.get("/api/worklist")["items"]
+    camera.shoot("look-full", "/look")
+    for number, row in enumerate(look[:3]):
+        camera.shoot(f"item-{number}", f"/look/{row['event_id']}")
+
+
+def _decided(camera: Camera, product: Product, client: Client) -> None:
+    """One written, one stopped, one stale, one moved, one rejected, drafts."""
+    rows = client.get("/api/cards")["rows"]
+    drafts = [row for row in rows if row["kind"] == "draft"]
+    phone = _card_of(client, NEW_PHONE)
+    others = [row for row in rows if row["kind"] != "draft" and row["id"] != phone]
+    _approve(client, phone)
+    eventually(lambda: _change(client, phone) == "applied")
+    camera.shoot("card-written", f"/cards/{phone}")
+    client.post("/api/stop", reason="The CRM is being moved")
+    _approve(client, others[0]["id"])
+    eventually(lambda: _change(client, others[0]["id"]) == "intended")
+    camera.shoot("card-held", f"/cards/{others[0]['id']}")
+    camera.shoot("status-stopped", "/status")
+    _change_in_crm(product, others[0])
+    _change_in_crm(product, others[1])
+    camera.shoot("card-moved", f"/cards/{others[1]['id']}")
+    client.post("/api/resume", reason="It is back")
+    eventually(lambda: _change(client, others[0]["id"]) == "stale")
+    camera.shoot("card-stale", f"/cards/{others[0]['id']}")
+    client.post(f"/api/cards/{others[1]['id']}/reject", reason="wrong_value", comment="Misread.")
+    camera.shoot("card-rejected", f"/cards/{others[1]['id']}")
+    for row in drafts:
+        _approve(client, row["id"])
+    [draft, *_] = eventually(lambda: client.get("/api/drafts")["items"])
+    camera.shoot("drafts-full", "/drafts")
+    camera.shoot("draft", f"/drafts/{draft['change_id']}")
+    camera.shoot("decided-full", "/decided")
+
+
+def _around(camera: Camera, product: Product, client: Client) -> None:
+    hits = eventually(lambda: client.get("/api/search", q="dana.miller@example.com")["rows"])
+    camera.shoot("search-hits", "/search?q=dana.miller@example.com")
+    camera.shoot("search-problem", "/search?after=yesterday")
+    camera.shoot("story", f"/stories/{hits[0]['chain']}")
+    camera.shoot("entry", f"/entries/{hits[0]['seq']}")
+    for name in ("log", "status", "policy", "people", "account", "people/admin", "status/sources"):
+        camera.shoot(name.replace("/", "-"), f"/{name}")
+    camera.shoot("error-not-found", "/cards/nothing-like-this")
+    for name, path in (
+        ("contacts", "/contacts"),
+        ("contact", "/contacts/101"),
+        ("deals", "/deals"),
+        ("drafts", "/drafts"),
+    ):
+        camera.shoot(f"crm-{name}", product.crm_url + path)
+
+
+@contextmanager
+def _asleep(product: Product, name: str) -> Iterator[None]:
+    """A process of the tree that does not answer."""
+    [victim] = [child for child in product.children() if child.name() == name]
+    victim.suspend()
+    try:
+        yield
+    finally:
+        victim.resume()
+        assert victim.status() != psutil.STATUS_STOPPED
+
+
+def _card_of(client: Client, value: str) -> str:
+    rows = client.get("/api/cards")["rows"]
+    return next(row["id"] for row in rows if any(f["after"] == value for f in row["fields"]))
+
+
+def _approve(client: Client, card: str) -> None:
+    digest = client.get(f"/api/cards/{card}/now")["card_digest"]
+    answer = client.post(f"/api/cards/{card}/approve", card_digest=digest)
+    assert answer.ok, answer.text
+
+
+def _change(client: Client, card: str) -> str | None:
+    change = client.get(f"/api/cards/{card}")["change"]
+    return change["state"] if change else None
+
+
+def _change_in_crm(product: Product, row: Any) -> None:
+    """Somebody is faster: the first field of this card gets another value in the CRM."""
+    record, [field, *_] = row["record"], row["fields"]
+    answer = requests.patch(
+        f"{product.crm_url}/api/{record['type']}/{record['id']}",
+        json={"fields": {field["field"]: "+12025550100"}, "change_id": f"by-hand-{row['id']}"},
+        headers={"Authorization": f"Bearer {product.crm_token('write')}"},
+        timeout=5,
+    )
+    assert answer.ok, answer.text
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
