@@ -23,9 +23,9 @@ from services.ingest.raw import RawFiles, is_large
 from services.ingest.source import Identity, Outcome, Source
 from services.ingest.store import accepted, deliveries, refusals, tallies
 from services.ingest.writer_connection import (
+    PreparedInsert,
+    PreparedUpdate,
     WriterConnection,
-    prepared_insert,
-    prepared_update,
 )
 from shared.canonical import sha256_hex
 from shared.db import insert_new
@@ -296,7 +296,7 @@ def _not_counted(connection: Connection, rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if tuple(row[f"{name}_"] for name in _KEY_COLUMNS) in empty]
 
 
-_ADD_EVENT = prepared_insert(
+_ADD_EVENT = PreparedInsert(
     accepted,
     (
         "id",
@@ -310,14 +310,14 @@ _ADD_EVENT = prepared_insert(
         "replays",
     ),
 )
-_ADD_DELIVERY = prepared_insert(deliveries, deliveries.c.keys())
-_ADD_REFUSAL = prepared_insert(
+_ADD_DELIVERY = PreparedInsert(deliveries, deliveries.c.keys())
+_ADD_REFUSAL = PreparedInsert(
     refusals,
     [name for name in refusals.c.keys() if name != "sent_at"],  # noqa: SIM118
 )
 _KEY_COLUMNS = ("source", "endpoint", "day", "result", "reason")
 _TALLY_KEY = tuple(f"{name}_" for name in _KEY_COLUMNS)
-_ADD_TO_TALLY = prepared_update(
+_ADD_TO_TALLY = PreparedUpdate(
     tallies.update()
     .where(*(tallies.c[name] == bindparam(f"{name}_") for name in _KEY_COLUMNS))
     .values(
@@ -326,7 +326,7 @@ _ADD_TO_TALLY = prepared_update(
         detail=bindparam("detail_"),
     )
 )
-_ONE_MORE_REFUSAL = prepared_update(
+_ONE_MORE_REFUSAL = PreparedUpdate(
     refusals.update()
     .where(refusals.c.id == bindparam("id_"))
     .values(count=refusals.c.count + literal_column("1"))

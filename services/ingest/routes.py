@@ -6,16 +6,13 @@ whatever comes in, the answer is a 4xx or a 503, never a 500.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-
 import structlog
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from services.ingest.arrival import Turned, read_hook
 from services.ingest.deps import WebDeps
-from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint, Hook
+from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.inbox import Refusal
 from services.ingest.source import PLAIN, Answer, Outcome, Source
 from services.ingest.sources import SOURCES
@@ -27,15 +24,6 @@ log = structlog.get_logger()
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 # Names that come from outside and are not ours are never written to the log.
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turned:
-    """Why a request goes no further: the outcome to answer and the words for the log."""
-
-    outcome: Outcome
-    reason: str
-    detail: str
 
 
 def hooks_blueprint(deps: WebDeps) -> Blueprint:
@@ -65,7 +53,13 @@ def hooks_blueprint(deps: WebDeps) -> Blueprint:
 
 def _take(deps: WebDeps, source: Source, endpoint: Endpoint) -> Outcome:
     """The whole way of one request. Raises `Unavailable` when it could not be stored."""
-    hook = _hook(deps, source, endpoint)
+    hook = read_hook(
+        request.environ,
+        source,
+        endpoint,
+        public_url=deps.public_url,
+        received_at=deps.clock(),
+    )
     if isinstance(hook, Turned):
         return _refuse(deps, endpoint, hook, body=None)
     verdict = source.verify(hook, endpoint)
@@ -80,64 +74,6 @@ def _take(deps: WebDeps, source: Source, endpoint: Endpoint) -> Outcome:
         deps.inbox.set_aside(source, endpoint, hook, str(outcome), str(error))
         return outcome
     return deps.inbox.accept(source, endpoint, hook, found)
-
-
-def _hook(deps: WebDeps, source: Source, endpoint: Endpoint) -> Hook | Turned:
-    """The request with its whole body, or why it cannot be had."""
-    if request.method not in source.methods:
-        return Turned(outcome=Outcome.REFUSED, reason="policy", detail="method not allowed")
-    # One more than allowed: a body without a length is cut off at the limit, without an error.
-    request.max_content_length = source.max_bytes + 1
-    try:
-        body = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        return _too_large(source)
-    except (HTTPException, OSError):
-        return _ENDED_EARLY
-    if len(body) > source.max_bytes:
-        return _too_large(source)
-    if request.content_length not in (None, len(body)):
-        return _ENDED_EARLY  # Some servers hand over what came before the connection broke.
-    return Hook(
-        method=request.method,
-        url=_url(deps.public_url, endpoint),
-        headers=_headers(),
-        body=body,
-        received_at=deps.clock(),
-    )
-
-
-def _too_large(source: Source) -> Turned:
-    detail = f"more than {source.max_bytes} bytes"
-    return Turned(outcome=Outcome.TOO_LARGE, reason=str(Outcome.TOO_LARGE), detail=detail)
-
-
-_ENDED_EARLY = Turned(outcome=Outcome.NOT_JSON, reason="malformed", detail="the body ended early")
-
-
-def _url(public_url: str, endpoint: Endpoint) -> str:
-    """What the sender signed: the configured address with the query exactly as it came."""
-    environ = request.environ
-    base = endpoint.public_url or f"{public_url.rstrip('/')}{environ['PATH_INFO']}"
-    query = environ.get("QUERY_STRING", "")
-    return f"{base}?{query}" if query else base
-
-
-def _headers() -> dict[str, str]:
-    """Lower-case names; WSGI keeps two of them apart from the others."""
-    environ = request.environ
-    headers = {_plain_name(name): value for name, value in environ.items() if name[:5] == "HTTP_"}
-    if content_type := environ.get("CONTENT_TYPE"):
-        headers["content-type"] = content_type
-    if content_length := environ.get("CONTENT_LENGTH"):
-        headers["content-length"] = content_length
-    return headers
-
-
-@functools.lru_cache(maxsize=1024)
-def _plain_name(name: str) -> str:
-    """``webhook-id`` for ``HTTP_WEBHOOK_ID``."""
-    return name[5:].replace("_", "-").lower()
 
 
 def _refuse(deps: WebDeps, endpoint: Endpoint, turned: Turned, body: bytes | None) -> Outcome:

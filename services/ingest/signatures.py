@@ -7,144 +7,31 @@ A verifier is called with the hook and its endpoint, gives a `Verdict` and never
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from services.ingest.hook import Endpoint, Hook
+from services.ingest.signed_text import (
+    VERIFIED,
+    Candidates,
+    Freshness,
+    Reason,
+    SecretDecoder,
+    Template,
+    Verdict,
+    as_bytes,
+    decoded,
+    prefixed,
+    utf8_secret,
+)
 
 if TYPE_CHECKING:  # A fifth of the start-up time, for the few senders that use public keys.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-
-class Reason(StrEnum):
-    """The classes of refusal; ``verified`` is none."""
-
-    VERIFIED = "verified"
-    MISMATCH = "mismatch"
-    MALFORMED = "malformed"
-    MISSING = "missing"
-    STALE = "stale"
-    NO_SECRET = "no-secret"  # noqa: S105 - the name of a refusal.
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """``detail`` says what is wrong without repeating anything that came in."""
-
-    reason: Reason
-    detail: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.reason is Reason.VERIFIED
-
-
-VERIFIED = Verdict(Reason.VERIFIED)
 Verify = Callable[[Hook, Endpoint], Verdict]
-SecretDecoder = Callable[[str], bytes | None]
-Candidates = Callable[[str], Sequence[str]]
-
-_DIGITS = re.compile(r"[0-9]{1,16}\Z")
-_SLOT = re.compile(r"\{(method|url|body|secret|header:[a-z0-9-]+)\}")
-# HubSpot, Validating requests: these twelve are decoded before signing, no others.
-_ESCAPES = re.compile("%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Freshness:
-    """A time stamp header of digits only; exactly ``past`` or ``future`` seconds still pass.
-
-    ``unit`` is how many of its units make one second: 1, or 1000 for milliseconds.
-    """
-
-    header: str
-    unit: int = 1
-    past: int = 300
-    future: int = 60
-
-    def judge(self, hook: Hook) -> Verdict:
-        stamp = hook.headers.get(self.header)
-        if not stamp:
-            return Verdict(Reason.MISSING, f"header {self.header} is missing")
-        if not _DIGITS.match(stamp):
-            return Verdict(Reason.MALFORMED, f"header {self.header} is not a number")
-        age = hook.received_at.timestamp() - int(stamp) / self.unit
-        if age > self.past:
-            return Verdict(Reason.STALE, f"header {self.header} is older than {self.past} s")
-        if -age > self.future:
-            return Verdict(Reason.STALE, f"header {self.header} is in the future")
-        return VERIFIED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Template:
-    """The bytes to sign, from literals and ``{method} {url} {body} {secret} {header:<name>}``.
-
-    With ``decodes_url`` the twelve escapes that HubSpot names are decoded in the URL, no other.
-    """
-
-    text: str
-    decodes_url: bool = False
-
-    @cached_property
-    def _pieces(self) -> tuple[tuple[bool, str], ...]:
-        """``(is a slot, text)``, in order."""
-        pieces = _SLOT.split(self.text)
-        return tuple((place % 2 == 1, piece) for place, piece in enumerate(pieces) if piece)
-
-    @cached_property
-    def headers(self) -> tuple[str, ...]:
-        """The headers that are part of what is signed."""
-        slots = (text for is_slot, text in self._pieces if is_slot)
-        return tuple(slot.removeprefix("header:") for slot in slots if slot.startswith("header:"))
-
-    def render(self, hook: Hook, secret: bytes) -> bytes:
-        return b"".join(
-            [
-                self._value(text, hook, secret) if is_slot else text.encode()
-                for is_slot, text in self._pieces
-            ]
-        )
-
-    def _value(self, slot: str, hook: Hook, secret: bytes) -> bytes:
-        if slot == "body":
-            return hook.body
-        if slot == "method":
-            return _bytes(hook.method)
-        if slot == "secret":
-            return secret
-        if slot == "url":
-            return _bytes(_decode_listed(hook.url) if self.decodes_url else hook.url)
-        return _bytes(hook.headers.get(slot.removeprefix("header:"), ""))
-
-
-def prefixed(prefix: str) -> Candidates:
-    """A header with one signature behind a fixed prefix; none without the prefix."""
-    return lambda value: [value[len(prefix) :]] if value.startswith(prefix) else []
-
-
-def versioned(version: str) -> Candidates:
-    """A space-separated list of ``version,signature``; other versions are passed over."""
-    mark = f"{version},"
-    return lambda value: [item[len(mark) :] for item in value.split(" ") if item.startswith(mark)]
-
-
-def utf8_secret(secret: str) -> bytes | None:
-    """The secret as it was typed."""
-    return _bytes(secret) or None
-
-
-def whsec_secret(secret: str) -> bytes | None:
-    """``whsec_`` and base64, padded or not, with or without its prefix; 24 to 64 bytes."""
-    key = _decode(secret.removeprefix("whsec_"), "base64")
-    return key if key and 16 <= len(key) <= 128 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,12 +57,12 @@ class Hmac:
         problem = _incomplete(hook, self.header, self.template, self.freshness)
         if problem:
             return problem
-        given = [_bytes(text) for text in self.candidates(hook.headers[self.header]) if text]
+        given = [as_bytes(text) for text in self.candidates(hook.headers[self.header]) if text]
         if not given:
             return Verdict(Reason.MALFORMED, f"header {self.header} holds no known signature")
         if self._any_matches(hook, keys, given):
             return VERIFIED
-        if not any(_decode(text.decode(), self.encoding) for text in given):
+        if not any(decoded(text.decode(), self.encoding) for text in given):
             return Verdict(Reason.MALFORMED, f"header {self.header} is not {self.encoding}")
         return Verdict(Reason.MISMATCH, "the signature belongs to other bytes or another secret")
 
@@ -219,7 +106,7 @@ class PublicKey:
         if problem:
             return problem
         texts = self.candidates(hook.headers[self.header])
-        given = [raw for text in texts if (raw := _decode(text, "base64"))]
+        given = [raw for text in texts if (raw := decoded(text, "base64"))]
         if not given:
             return Verdict(Reason.MALFORMED, f"header {self.header} holds no known signature")
         message = self.template.render(hook, b"")
@@ -230,7 +117,7 @@ class PublicKey:
     def _key(self, secret: str) -> Ed25519PublicKey | None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        raw = _decode(secret.removeprefix(self.key_prefix), "base64")
+        raw = decoded(secret.removeprefix(self.key_prefix), "base64")
         if raw is None or len(raw) != 32:
             return None
         try:
@@ -244,14 +131,14 @@ class Basic:
     """HTTP Basic; the secret is ``user:password``, split at the first colon only."""
 
     def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
-        secrets = [_bytes(secret) for secret in endpoint.secrets if ":" in secret]
+        secrets = [as_bytes(secret) for secret in endpoint.secrets if ":" in secret]
         if not secrets:
             return Verdict(Reason.NO_SECRET, "this endpoint has no user and password")
         value = hook.headers.get("authorization")
         if not value:
             return Verdict(Reason.MISSING, "header authorization is missing")
         scheme, _, encoded = value.partition(" ")
-        given = _decode(encoded.strip(), "base64") if scheme.lower() == "basic" else None
+        given = decoded(encoded.strip(), "base64") if scheme.lower() == "basic" else None
         if given is None or b":" not in given:
             return Verdict(Reason.MALFORMED, "header authorization is not Basic user:password")
         if _equals_any(given, secrets):
@@ -266,13 +153,13 @@ class Token:
     header: str
 
     def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
-        secrets = [_bytes(secret) for secret in endpoint.secrets if secret]
+        secrets = [as_bytes(secret) for secret in endpoint.secrets if secret]
         if not secrets:
             return Verdict(Reason.NO_SECRET, "this endpoint has no token")
         given = hook.headers.get(self.header)
         if not given:
             return Verdict(Reason.MISSING, f"header {self.header} is missing")
-        if _equals_any(_bytes(given), secrets):
+        if _equals_any(as_bytes(given), secrets):
             return VERIFIED
         return Verdict(Reason.MISMATCH, "wrong token")
 
@@ -368,25 +255,3 @@ def _equals_any(given: bytes, secrets: Sequence[bytes]) -> bool:
     for secret in secrets:
         matches |= hmac.compare_digest(given, secret)
     return matches
-
-
-def _decode_listed(url: str) -> str:
-    return _ESCAPES.sub(lambda match: chr(int(match.group()[1:], 16)), url)
-
-
-def _bytes(text: str) -> bytes:
-    """UTF-8, and never an error: what cannot be encoded cannot match either."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _decode(text: str, encoding: str) -> bytes | None:
-    """The bytes of strict hex or base64 (padding may be left out), else ``None``."""
-    try:
-        if encoding == "hex":
-            return binascii.unhexlify(text)
-        padded = text + "=" * (-len(text) % 4)
-        if encoding == "base64url":
-            padded = padded.replace("-", "+").replace("_", "/")
-        return base64.b64decode(padded, validate=True)
-    except (ValueError, UnicodeError):
-        return None

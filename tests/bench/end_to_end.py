@@ -29,9 +29,7 @@ from tests.events import lead, standard_webhook
 from tests.product import ROOT, Product, eventually, running
 
 FULL = bool(os.environ.get("FULL"))
-WORKERS = tuple(
-    f"{name}-worker"[:15] for name in ("ingest", "classifier", "writer", "audit")
-)
+WORKERS = tuple(f"{name}-worker"[:15] for name in ("ingest", "classifier", "writer", "audit"))
 BANNED = ("openai", "elasticsearch", "requests", "pika")
 SEED = 20261123
 
@@ -136,7 +134,9 @@ def p18_start(rounds: int) -> dict[str, Any]:
             for turn in range(rounds):
                 post = standard_webhook(secrets, f"p18-{turn}-{time.time_ns()}", mix)
                 times.append(_start(product, post))
-        others.pop("foreign_cores")  # The tree is started and ended inside: it cannot be told apart.
+        others.pop(
+            "foreign_cores"
+        )  # The tree is started and ended inside: it cannot be told apart.
     with tempfile.TemporaryDirectory(prefix="countersign-bench-") as name:
         first = _first_answer(Product(folder=Path(name)))
     return {

@@ -251,8 +251,7 @@ def p4_and_p5_rate_and_latency() -> list[dict[str, Any]]:
         at = (*ports["ingest"], "ingest", posts)
         measure(*at, connections=64, seconds=WARM_UP)
         for _ in range(ROUNDS):
-            for connections in (1, 16, 64):
-                cells.append(measure(*at, connections=connections, seconds=SECONDS))
+            cells += [measure(*at, connections=n, seconds=SECONDS) for n in (1, 16, 64)]
         crowd = measure(*at, connections=2000, seconds=SECONDS)
         floor = disk_floor(folder)
     at_64 = [cell.rate for cell in cells if cell.connections == 64]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -17,10 +16,9 @@ EDITED = "+12025550194"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _empty_first(product: Product, client: Client) -> Iterator[None]:
+def _empty_first(product: Product, client: Client) -> None:
     """The tests of this file tell one story, in their order."""
     assert client.get("/api/cards")["total"] == 0
-    yield
 
 
 def test_empty_pages_say_what_to_do(product: Product, open_page: Open) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psutil
@@ -32,14 +31,13 @@ class Killer:
     seed: int
     killed: list[tuple[str, int]] = field(default_factory=list)
 
-    def spread(self, kills: int, seconds: float, still: Callable[[], bool]) -> None:
-        """``kills`` deaths over ``seconds`` at uneven moments, while ``still`` holds."""
+    def spread(self, kills: int, seconds: float) -> None:
+        """``kills`` deaths over ``seconds`` at uneven moments."""
         mix = random.Random(self.seed)
         started = time.monotonic()
         for number in range(kills):
             due = started + (number + mix.random()) * seconds / kills
             time.sleep(max(0.0, due - time.monotonic()))
-            assert still(), "the load ended before the kills"
             self.kill(TURNS[number % len(TURNS)][:15], mix)
 
     def kill(self, name: str, mix: random.Random) -> None:

@@ -46,7 +46,7 @@ def _run(product: Product) -> None:
     with Approver(product.client()) as approver:
         started = time.monotonic()
         load.start()
-        killer.spread(KILLS, seconds * 0.97, lambda: any(t.is_alive() for t in load.threads))
+        killer.spread(KILLS, seconds * 0.97)
         load.join()
         recovery = _until_nothing_waits(product)
     differences = reconcile(product.folder / "data", load.acknowledged)

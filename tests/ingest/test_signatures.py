@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingest.hook import Endpoint, Hook
-from services.ingest.signatures import Reason, Verdict
+from services.ingest.signed_text import Reason, Verdict
 from services.ingest.sources import SOURCES
 from tests.vectors import body_of, options_of
 
@@ -197,7 +197,7 @@ def test_the_old_and_the_new_secret_are_valid_at_once(source: str) -> None:
 
 
 def test_hubspot_decodes_the_twelve_escapes_and_no_others() -> None:
-    from services.ingest.signatures import Template
+    from services.ingest.signed_text import Template
 
     template = Template(text="{url}", decodes_url=True)
     url = "https://x/?a=%3A%2F%3F%40%21%24%27%28%29%2A%2C%3B&b=%20%26%25%3d%2B%C3%A9"

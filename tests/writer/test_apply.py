@@ -366,3 +366,88 @@ def test_a_write_above_the_cap_waits_for_the_next_hour(tmp_path: Path) -> None:
         world.clock.forward(minutes=61)
         world.complete()
         assert world.in_crm() == "+12025550123"
+
+
+BEFORE_THE_WRITE = [
+    point
+    for point in POINTS
+    if point.startswith("apply.")
+    and point
+    in {
+        "apply.receipt_opened",
+        "apply.receipt_kept",
+        "apply.locked",
+        "apply.permitted",
+        "apply.sent",
+        "apply.read",
+        "apply.before_write",
+    }
+]
+
+
+@pytest.mark.parametrize("point", BEFORE_THE_WRITE)
+@pytest.mark.parametrize("field", ["phone", "city"])
+def test_a_human_edit_between_any_two_steps_is_never_lost(
+    world: World, point: str, field: str
+) -> None:
+    value = {"phone": "+12025550177", "city": "Bethesda"}[field]
+    card = world.propose()
+    world.approve(card.id)
+    edited: list[str] = []
+
+    def edit(name: str) -> None:
+        if name == point and not edited:
+            edited.append(name)
+            world.edit_by_hand(field, value)
+
+    wire_killer(edit)
+    world.pump()
+
+    assert edited
+    assert world.in_crm(field) == value
+    if field == "phone":
+        assert final(world, card.id) == "stale"
+    else:
+        assert final(world, card.id) == "applied"
+        assert world.in_crm() == NEW_PHONE
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("digest", "0" * 64), ("card_digest", "0" * 64), ("policy", "0" * 64)]
+)
+def test_an_intent_that_was_altered_in_the_database_is_not_written(
+    world: World, column: str, value: str
+) -> None:
+    from services.writer.tables import changes
+
+    card = world.propose()
+    world.approve(card.id)
+    world.holds_receipts = True
+    world.pump()
+    with writing(world.worker.engine) as db:
+        db.execute(changes.update().values(**{column: value}))
+    world.holds_receipts = False
+    world.pump()
+    if column == "policy":
+        # The gate takes the policy from the decision; this column is only shown.
+        assert world.in_crm() == NEW_PHONE
+    else:
+        assert world.in_crm() == OLD_PHONE
+        assert final(world, card.id) == "failed"
+
+
+def test_a_proposal_that_was_altered_in_the_database_is_not_written(world: World) -> None:
+    from services.writer.tables import proposals
+
+    card = world.propose()
+    world.approve(card.id)
+    world.holds_receipts = True
+    world.pump()
+    with writing(world.worker.engine) as db:
+        body = db.scalar(proposals.select().with_only_columns(proposals.c.body))
+        altered = str(body).replace(NEW_PHONE, "+12025550666")
+        db.execute(proposals.update().values(body=altered))
+    world.holds_receipts = False
+    world.pump()
+    assert world.in_crm() == OLD_PHONE
+    assert world.last(Topic.CHANGE_FAILED)["rule"] == "same-text"

@@ -168,11 +168,11 @@ def test_openapi_describes_every_operation_with_its_schemas(ada: Client) -> None
     assert card["properties"]["row"] == {"$ref": "#/components/schemas/CardRow"}
 
 
-def test_support_may_read_and_never_decide(world: World, app: FlaskClient) -> None:
+def test_support_neither_sees_open_values_nor_decides(world: World, app: FlaskClient) -> None:
     world.people.add("Sue", roles=("support",))
     sue = Client(app, world.people.make_token("sue", "test"))
     card = world.propose()
-    sue.get(f"/api/cards/{card.id}")
+    sue.get(f"/api/cards/{card.id}", status=403)
     for operation in OPERATIONS:
         if operation.method == "POST":
             path = "/api" + operation.path.replace("<id>", card.id)

@@ -6,7 +6,8 @@ import functools
 
 from services.ingest.forms import FORM_HEADERS, describe_form, identify_signed_form, one_form
 from services.ingest.hook import Endpoint, Hook
-from services.ingest.signatures import Hmac, Reason, Template, Verdict, prefixed
+from services.ingest.signatures import Hmac
+from services.ingest.signed_text import Reason, Template, Verdict, prefixed
 from services.ingest.source import Setup, Source
 
 ALGORITHMS = ("sha256", "sha512", "sha384", "sha1")

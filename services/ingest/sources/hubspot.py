@@ -13,7 +13,8 @@ from services.ingest.bodies import as_text
 from services.ingest.forms import moment
 from services.ingest.hook import Hook
 from services.ingest.json_gate import parse_json
-from services.ingest.signatures import FirstPresent, Freshness, Hmac, Template
+from services.ingest.signatures import FirstPresent, Hmac
+from services.ingest.signed_text import Freshness, Template
 from services.ingest.source import PLAIN, Answer, Description, Identity, Outcome, Raw, Setup, Source
 from shared.domain.event import EventKind
 from shared.domain.record import RecordRef

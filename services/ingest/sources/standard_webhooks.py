@@ -10,17 +10,8 @@ from collections.abc import Sequence
 from services.ingest.bodies import flat, json_object
 from services.ingest.forms import LONGEST_ID, kind_of, moment, sender_of
 from services.ingest.hook import Hook
-from services.ingest.signatures import (
-    BySecret,
-    FirstPresent,
-    Freshness,
-    Hmac,
-    PublicKey,
-    Template,
-    Verify,
-    versioned,
-    whsec_secret,
-)
+from services.ingest.signatures import BySecret, FirstPresent, Hmac, PublicKey, Verify
+from services.ingest.signed_text import Freshness, Template, versioned, whsec_secret
 from services.ingest.source import Description, Identity, Raw, Setup, Source
 from shared.domain.event import EventKind
 from shared.errors import BadPayload

@@ -1,0 +1,141 @@
+"""Hostile bodies with valid signatures: any JSON in any place, and never a 500 or a stuck relay."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.ingest.hook import Endpoint
+from services.ingest.relay import relay
+from services.ingest.sources import SOURCES
+from shared.bus.envelope import decode
+from shared.domain.topics import TOPICS, Topic
+from tests.ingest.test_signatures import VALID
+from tests.vectors import Store
+
+ODD: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**53,
+    10**30,
+    1.5,
+    "",
+    " ",
+    "x" * 3000,
+    "\u202eabc",
+    "😀",
+    "\ufeff",
+    "\x7f",
+    "99999999999999999999",
+    "2026-99-99T99:99:99Z",
+    "../../etc/passwd",
+    "{{7*7}}",
+    [],
+    [[]],
+    {},
+    {"a": {"b": []}},
+    ["x"] * 300,
+]
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """The value with odd things in a few places, some keys gone and some of them odd."""
+    if chance.random() < 0.12:
+        return chance.choice(ODD)
+    if isinstance(value, dict):
+        kept = {k: changed(v, chance) for k, v in value.items() if chance.random() > 0.08}
+        if chance.random() < 0.1:
+            kept[chance.choice(["", "type", "id", "data", "a.b", "😀", "x" * 500])] = 1
+        return kept
+    if isinstance(value, list):
+        return [changed(item, chance) for item in value]
+    return value
+
+
+def bodies(source: str, count: int) -> Iterator[bytes]:
+    vector = VALID[source]
+    chance = random.Random(f"{source}-7")
+    good = vector["body"]
+    start = json.loads(good) if good[:1] in "[{" else {"id": "1", "email": "a@example.com"}
+    for _ in range(count):
+        yield json.dumps(changed(start, chance), ensure_ascii=chance.random() < 0.5).encode()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_signed_body_makes_the_door_or_the_relay_fail(source: str, store: Store) -> None:
+    known, clock = SOURCES[source], store.web.clock()
+    store.web.endpoints.add(source, secrets=(_secret(source),), options={"header": "x-signature"})
+    client = store.app().test_client()
+    path = Endpoint(source=source).path
+    statuses = set()
+    for number, body in enumerate(bodies(source, 250)):
+        headers = _headers(source, body, number, int(clock.timestamp()))
+        answer = client.post(path, data=body, headers=headers)
+        statuses.add(answer.status_code)
+        assert answer.status_code in {200, 204, 400, 422}, (answer.status_code, body[:200])
+    assert statuses & {200, 204}
+    relay(store.worker)
+    for message in store.published.messages:
+        envelope = decode(message.text)
+        assert envelope.topic is not Topic.EVENT_FAILED, envelope.body
+        envelope.noun()
+        assert TOPICS[envelope.topic].schema
+    assert store.published.messages
+    assert known.name == source
+
+
+@pytest.mark.parametrize("text", json.loads((Path(__file__).parent / "naughty.json").read_text()))
+def test_a_naughty_text_comes_out_as_it_came_in(text: str, store: Store) -> None:
+    store.web.endpoints.add("zapier", secrets=("t",))
+    client = store.app().test_client()
+    body = json.dumps({"id": text, "message": text, text or "empty": "x"}).encode()
+    answer = client.post("/hooks/zapier", data=body, headers={"X-Ingest-Token": "t"})
+    assert answer.status_code == 200
+    relay(store.worker)
+    [message] = store.published.messages
+    event = decode(message.text).noun()
+    assert event.parts.get("message", "") == text
+
+
+def _secret(source: str) -> str:
+    return {"make": "a:b", "postmark-inbound": "a:b"}.get(
+        source, "whsec_" + base64.b64encode(b"k" * 32).decode()
+    )
+
+
+def _headers(source: str, body: bytes, number: int, now: int) -> dict[str, str]:
+    """Valid headers for whatever body this is."""
+    json_type = {"Content-Type": "application/json"}
+    secret = _secret(source)
+    if source in {"make", "postmark-inbound"}:
+        return {**json_type, "Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
+    if source == "zapier":
+        return {**json_type, "X-Ingest-Token": secret}
+    if source == "generic-hmac":
+        return {**json_type, "X-Signature": hmac.digest(secret.encode(), body, "sha256").hex()}
+    if source == "hubspot":
+        url = "https://hooks.example.com/hooks/hubspot"
+        signed = f"POST{url}".encode() + body + f"{now}000".encode()
+        mac = base64.b64encode(hmac.digest(secret.encode(), signed, "sha256")).decode()
+        return {
+            **json_type,
+            "X-HubSpot-Signature-v3": mac,
+            "X-HubSpot-Request-Timestamp": f"{now}000",
+        }
+    signed = f"msg_{number}.{now}.".encode() + body
+    mac = base64.b64encode(hmac.digest(b"k" * 32, signed, "sha256")).decode()
+    return {
+        **json_type,
+        "webhook-id": f"msg_{number}",
+        "webhook-timestamp": str(now),
+        "webhook-signature": f"v1,{mac}",
+    }
