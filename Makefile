@@ -25,7 +25,7 @@ vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=pat
 	$(BIN)/python -m tests.vectors $(FILE)
 
 bench: .venv/dev ## measure speed as ratios; FULL=1 for all rounds
-	$(BIN)/python -m tests.bench
+	for part in bench_transport intake end_to_end ledger search; do $(BIN)/python -m tests.bench.$$part; done
 
 .venv/run: deploy/requirements.txt
 	@$(PYTHON) -m venv .venv

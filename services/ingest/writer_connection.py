@@ -54,7 +54,9 @@ class PreparedInsert:
 
     def _compile(self, dialect: str, size: int) -> str:
         insert = (sqlite if dialect == "sqlite" else postgresql).insert(self._table)
-        rows = [{name: bindparam(f"{name}_{i}") for name in self._columns} for i in range(size)]
+        rows: list[dict[str, Any]] = [
+            {name: bindparam(f"{name}_{place}") for name in self._columns} for place in range(size)
+        ]
         return str(insert.values(rows).on_conflict_do_nothing().compile(dialect=_dialect(dialect)))
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from services.ingest.endpoints import Endpoints
 from tests.ingest import senders
 from tests.ingest.senders import SOURCE, change, post, signed
 from tests.ingest.serving import kill, prepare, serving
 
 PATH = f"/hooks/{SOURCE}"
+WHOLE = b"Content-Length: 7\r\n\r\na=1&b=2"
+EMPTY = b"Content-Length: 0\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +210,40 @@ def test_a_lying_or_missing_length_accepts_nothing_and_is_no_500(
     assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.1 2"))
     assert rows(folder, "SELECT count(*) FROM accepted WHERE dedup_key = 'lying'") == [(0,)]
     assert post(port, PATH, body, signed(f"after {length}", body))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("rest", "answer"),
+    [
+        (WHOLE, b"HTTP/1.1 200"),
+        (b"Content-Length: 7\r\n\r\na=1", b"HTTP/1.1 400"),
+        (b"Transfer-Encoding: chunked\r\n\r\n9\r\na=1", b"HTTP/1.1 422"),
+        (b"Transfer-Encoding: chunked\r\n\r\n3\r\na=1\r\n", b"HTTP/1.1 422"),
+        (EMPTY, b"HTTP/1.1 422"),
+    ],
+)
+def test_half_a_form_is_never_taken_for_a_whole_one(
+    folder: Path, port: int, rest: bytes, answer: bytes
+) -> None:
+    if Endpoints(folder / "endpoints.toml").find("zapier", "forms") is None:
+        Endpoints(folder / "endpoints.toml").add("zapier", "forms", secrets=("t",))
+    begin = b"POST /hooks/zapier/forms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    form = b"X-Ingest-Token: t\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    # A server does not answer whoever hangs up after a whole request.
+    is_cut_off = rest not in {WHOLE, EMPTY}
+    assert raw(port, begin + form + rest, then_close=is_cut_off).startswith(answer)
+
+
+def test_the_query_is_signed_as_it_was_sent(folder: Path, port: int) -> None:
+    if Endpoints(folder / "endpoints.toml").find("hubspot", "default") is None:
+        Endpoints(folder / "endpoints.toml").add("hubspot", secrets=("s",))
+    path = "/hooks/hubspot?src=hs%3Aapp%2Fv3&sp=%20&x=%C3%A9"
+    stamp = str(int(time.time() * 1000))
+    signed_url = "http://127.0.0.1/hooks/hubspot?src=hs:app/v3&sp=%20&x=%C3%A9"
+    text = f"POST{signed_url}[]{stamp}".encode()
+    mac = base64.b64encode(hmac.digest(b"s", text, "sha256")).decode()
+    headers = {"X-HubSpot-Signature-v3": mac, "X-HubSpot-Request-Timestamp": stamp}
+    assert post(port, path, b"[]", headers)[0] == 204
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
