@@ -1,64 +1,85 @@
 """The door: ``/hooks/<source>[/<endpoint>]``. Verify, read, split, identify, store, answer.
 
 Nothing is parsed before the sender is verified, nothing is answered before it is durable, and
-whatever comes in, the answer is a 4xx or a 503, never a 500.
+whatever comes in, the answer is a 4xx or a 503, never a 500. The door is plain WSGI in front of
+the application's views: see deploy/decisions/0013.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import structlog
-from flask import Blueprint, Response, request
-from flask.typing import ResponseReturnValue
+from flask import Blueprint
 
 from services.ingest.arrival import Turned, read_hook
 from services.ingest.deps import WebDeps
 from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.inbox import Refusal
-from services.ingest.source import PLAIN, Answer, Outcome, Source
+from services.ingest.source import DEFECT, NOWHERE, PLAIN, Answer, Outcome, Source
 from services.ingest.sources import SOURCES
-from shared.access import public
 from shared.canonical import sha256_hex
 from shared.errors import ConfigurationError, NotJson, Rejected, Unavailable
 
 log = structlog.get_logger()
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+PREFIX = "/hooks/"
 # Names that come from outside and are not ours are never written to the log.
 UNKNOWN = "unknown"
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def hooks_blueprint(deps: WebDeps) -> Blueprint:
+    """Puts the door in front of the application that this is registered with."""
     blueprint = Blueprint("hooks", __name__)
 
-    @blueprint.route("/hooks/<source>", methods=METHODS)
-    @blueprint.route("/hooks/<source>/<endpoint>", methods=METHODS)
-    @public(raw=True)
-    def receive(source: str, endpoint: str = DEFAULT_ENDPOINT) -> ResponseReturnValue:
-        known = SOURCES.get(source)
-        try:
-            if known is None:
-                return _nowhere(deps, UNKNOWN, "unknown-source")
-            configured = deps.endpoints.find(source, endpoint)
-            if configured is None:
-                return _nowhere(deps, source, "unknown-endpoint")
-            return _response(known.answers[_take(deps, known, configured)])
-        except (Unavailable, ConfigurationError) as error:
-            # An endpoints file that is no good opens nothing, and senders try again meanwhile.
-            log.warning(
-                "cannot take a request", source=source if known else UNKNOWN, error=str(error)
-            )
-            return _response((known.answers if known else PLAIN)[Outcome.BUSY])
+    @blueprint.record_once
+    def _(state: Any) -> None:
+        state.app.wsgi_app = Door(state.app.wsgi_app, deps)
 
     return blueprint
 
 
-def _take(deps: WebDeps, source: Source, endpoint: Endpoint) -> Outcome:
+class Door:
+    """Answers what is sent to ``/hooks/`` and hands everything else to the application."""
+
+    def __init__(self, application: Application, deps: WebDeps) -> None:
+        self._application = application
+        self._deps = deps
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if not path.startswith(PREFIX):
+            return self._application(environ, start_response)
+        answer = self._answer(environ, path)
+        start_response(answer.status_line, list(answer.header_list))
+        return [answer.content]
+
+    def _answer(self, environ: dict[str, Any], path: str) -> Answer:
+        name, slash, rest = path[len(PREFIX) :].rstrip("/").partition("/")
+        source = SOURCES.get(name)
+        try:
+            if source is None:
+                return _nowhere(self._deps, UNKNOWN, "unknown-source")
+            endpoint = self._deps.endpoints.find(name, rest if slash else DEFAULT_ENDPOINT)
+            if endpoint is None:
+                return _nowhere(self._deps, name, "unknown-endpoint")
+            return source.answers[_take(self._deps, source, endpoint, environ)]
+        except (Unavailable, ConfigurationError) as error:
+            # An endpoints file that is no good opens nothing, and senders try again meanwhile.
+            log.warning("a request cannot be taken", source=name if source else "", why=str(error))
+            return (source.answers if source else PLAIN)[Outcome.BUSY]
+        except Exception:
+            log.exception("a request failed", source=name if source else "")
+            return DEFECT
+
+
+def _take(deps: WebDeps, source: Source, endpoint: Endpoint, environ: dict[str, Any]) -> Outcome:
     """The whole way of one request. Raises `Unavailable` when it could not be stored."""
     hook = read_hook(
-        request.environ,
-        source,
-        endpoint,
-        public_url=deps.public_url,
-        received_at=deps.clock(),
+        environ, source, endpoint, public_url=deps.public_url, received_at=deps.clock()
     )
     if isinstance(hook, Turned):
         return _refuse(deps, endpoint, hook, body=None)
@@ -90,7 +111,7 @@ def _refuse(deps: WebDeps, endpoint: Endpoint, turned: Turned, body: bytes | Non
     return turned.outcome
 
 
-def _nowhere(deps: WebDeps, source: str, reason: str) -> Response:
+def _nowhere(deps: WebDeps, source: str, reason: str) -> Answer:
     """There is no such address; counted and logged without repeating it."""
     deps.inbox.refuse(
         Refusal(
@@ -101,9 +122,4 @@ def _nowhere(deps: WebDeps, source: str, reason: str) -> Response:
             received_at=deps.clock(),
         )
     )
-    body = '{"error":{"code":"not-found","message":"There is no such endpoint."}}'
-    return _response(Answer(status=404, body=body, content_type="application/json"))
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers, content_type=answer.content_type)
+    return NOWHERE

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 from services.ingest.hook import Hook
@@ -32,12 +34,28 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the sender gets."""
+    """What the sender gets; the three properties are what WSGI wants of it."""
 
     status: int
     body: str = ""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def status_line(self) -> str:
+        return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+    @cached_property
+    def content(self) -> bytes:
+        return self.body.encode()
+
+    @cached_property
+    def header_list(self) -> tuple[tuple[str, str], ...]:
+        more = tuple(self.headers.items())
+        if self.status == HTTPStatus.NO_CONTENT:
+            return more
+        length = str(len(self.content))
+        return (("Content-Type", self.content_type), ("Content-Length", length), *more)
 
 
 def _problem(status: int, code: str, message: str, **headers: str) -> Answer:
@@ -55,6 +73,8 @@ PLAIN: Mapping[Outcome, Answer] = {
     Outcome.TOO_LARGE: _problem(413, "too-large", "The body is too large."),
     Outcome.BUSY: _problem(503, "busy", "Please send it again.", Retry_After="5"),
 }
+NOWHERE = _problem(404, "not-found", "There is no such endpoint.")
+DEFECT = _problem(500, "failed", "This could not be processed; nothing was stored.")
 # RFC 9110 §11.6.1: a 401 names the scheme, or some senders never send their credentials.
 WITH_BASIC: Mapping[Outcome, Answer] = {
     **PLAIN,

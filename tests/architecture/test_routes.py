@@ -15,7 +15,7 @@ from shared.access import ROLES
 from shared.people import People
 
 NOBODY: frozenset[str] = frozenset()
-ANYBODY = "public"  # No sign-in: signed hooks, health, sign-in itself.
+ANYBODY = "public"  # No sign-in: health, sign-in itself. The door of the hooks has no view.
 EVERYBODY = frozenset(ROLES)
 ADMIN = frozenset({"admin"})
 READERS_OF_PEOPLE = frozenset({"admin", "auditor"})
@@ -112,16 +112,6 @@ PRODUCT: dict[str, Any] = {
     "GET /entries/<int:seq>": EVERYBODY,
     "GET /fragment/cards/<card_id>/change": CARD_READERS,
     "GET /fragment/cards/<card_id>/now": CARD_READERS,
-    "DELETE /hooks/<source>": ANYBODY,
-    "GET /hooks/<source>": ANYBODY,
-    "PATCH /hooks/<source>": ANYBODY,
-    "POST /hooks/<source>": ANYBODY,
-    "PUT /hooks/<source>": ANYBODY,
-    "DELETE /hooks/<source>/<endpoint>": ANYBODY,
-    "GET /hooks/<source>/<endpoint>": ANYBODY,
-    "PATCH /hooks/<source>/<endpoint>": ANYBODY,
-    "POST /hooks/<source>/<endpoint>": ANYBODY,
-    "PUT /hooks/<source>/<endpoint>": ANYBODY,
     "GET /log": LOG_READERS,
     "GET /look": CARD_READERS,
     "GET /look/<event_id>": CARD_READERS,

@@ -256,7 +256,8 @@ class World:
         return Classification(**{**values, **more})
 
     def propose(self, *changes_: FieldChange, **more: Any) -> Proposal:
-        """A pending card."""
+        """A pending card, of an event a second later than the one before."""
+        self.clock.forward(seconds=1)
         found = self.proposal(*changes_, **more)
         self.classify(self.answer(found))
         return found

@@ -102,7 +102,6 @@ def upgrade() -> None:
         sa.Column("chain", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("person", "chain"),
     )
-    op.create_index("ix_person_chains_chain", "person_chains", ["chain"], unique=False)
     op.create_table(
         "unmaskings",
         sa.Column("person", sa.Text(), nullable=False),
