@@ -24,8 +24,9 @@ test: .venv/dev ## run the tests (T=name for some of them)
 vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=path)
 	$(BIN)/python -m tests.vectors $(FILE)
 
-bench: .venv/dev ## measure speed as ratios; FULL=1 for all rounds
-	for part in bench_transport intake end_to_end ledger search; do $(BIN)/python -m tests.bench.$$part; done
+bench: .venv/dev ## measure speed as ratios (P="p1 p9" for some; FULL=1 for all rounds)
+	$(BIN)/python -m tests.bench.bench_transport
+	$(BIN)/python -m tests.bench $(P)
 
 .venv/run: deploy/requirements.txt
 	@$(PYTHON) -m venv .venv

@@ -5,30 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 from urllib.parse import urlencode
 
-Secrets = Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Post:
-    """One request: ``what`` is what it shows, in words for the person who watches."""
-
-    what: str
-    source: str
-    body: bytes
-    headers: Mapping[str, str]
-
-    @property
-    def path(self) -> str:
-        return f"/hooks/{self.source}/demo"
+from services.demonstration_crms import Post, Secrets, as_json, crm_posts, with_basic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +89,8 @@ def posts(secrets: Secrets, run: str) -> list[Post]:
     ``secrets`` holds the first secret of the endpoint ``demo`` of each source.
     """
     mails = [_postmark(secrets, run, mail) for mail in MAILS]
-    return [mails[0], _zapier(secrets, run), *mails[1:], _hubspot(run), _make(secrets, run)]
+    vendors = [_hubspot(run), *crm_posts(secrets, run)]
+    return [mails[0], _zapier(secrets, run), *mails[1:], *vendors, _make(secrets, run)]
 
 
 def _postmark(secrets: Secrets, run: str, mail: Mail) -> Post:
@@ -138,7 +123,7 @@ def _postmark(secrets: Secrets, run: str, mail: Mail) -> Post:
         "Headers": [{"Name": "Message-ID", "Value": f"<{slug[:16]}@mail.example>"}, *extra],
         "Attachments": [],
     }
-    return _basic(mail.what, "postmark-inbound", secrets["postmark-inbound"], body)
+    return with_basic(mail.what, "postmark-inbound", secrets["postmark-inbound"], body)
 
 
 def _make(secrets: Secrets, run: str) -> Post:
@@ -150,13 +135,7 @@ def _make(secrets: Secrets, run: str) -> Post:
         "email": "peter.novak@example.net",
         "message": "Please write to me by e-mail only, no calls. Thanks for the quick work!",
     }
-    return _basic("A call-back form sent on by Make", "make", secrets["make"], body)
-
-
-def _basic(what: str, source: str, secret: str, body: Mapping[str, Any]) -> Post:
-    credentials = base64.b64encode(secret.encode()).decode()
-    headers = {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"}
-    return Post(what=what, source=source, body=_json(body), headers=headers)
+    return with_basic("A call-back form sent on by Make", "make", secrets["make"], body)
 
 
 def _zapier(secrets: Secrets, run: str) -> Post:
@@ -205,7 +184,7 @@ def _hubspot(run: str) -> Post:
     return Post(
         what="A change in another CRM, as HubSpot reports it",
         source="hubspot",
-        body=_json([event]),
+        body=as_json([event]),
         headers={"Content-Type": "application/json"},
     )
 
@@ -232,7 +211,3 @@ def send(post: Post, *, base_url: str, public_url: str, secrets: Secrets) -> int
         base_url + post.path, data=post.body, headers=headers, timeout=10, allow_redirects=False
     )
     return answer.status_code
-
-
-def _json(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -33,21 +33,27 @@ def first_admin(home: Installation) -> None:
 
 
 def first_endpoints(home: Installation) -> None:
-    """One endpoint ``demo`` for each source, with a secret of its own, for the demonstration."""
+    """One endpoint ``demo`` for each source, with a secret of its own, for the demonstration.
+
+    Those that are there stay as they are: a newer version may know more sources.
+    """
     from services.ingest.endpoints import Endpoints
     from services.ingest.sources import SOURCES
 
     endpoints = Endpoints(home.endpoints)
+    open_ = {endpoint.source for endpoint in endpoints.all() if endpoint.name == DEMO}
     for name in SOURCES:
-        if name != "demo-crm":
+        if name not in {"demo-crm", *open_}:
             endpoints.add(name, DEMO)
-    endpoints.add("demo-crm", "default", secrets=(home.crm_webhook_secret,))
+    if endpoints.find("demo-crm", "default") is None:
+        endpoints.add("demo-crm", "default", secrets=(home.crm_webhook_secret,))
 
 
 def demo_secrets(home: Installation) -> Mapping[str, str]:
     """The first secret of the endpoint ``demo`` of each source."""
     from services.ingest.endpoints import Endpoints
 
+    first_endpoints(home)
     return {
         endpoint.source: endpoint.secrets[0]
         for endpoint in Endpoints(home.endpoints).all()

@@ -7,13 +7,15 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, select
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Select, String, Table, select
 
-from shared.db import upsert, writing
+from shared.db import reading, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
 
 SECONDS = 15
+HALF = timedelta(seconds=SECONDS / 2)
 
 
 def lease_table(metadata: MetaData) -> Table:
@@ -44,12 +46,19 @@ class Lease:
     owner: str = field(default_factory=this_process)
 
     def take(self) -> int | None:
-        """Take or renew the lease: the fencing number, or ``None`` while another holds it."""
+        """Take or renew the lease: the fencing number, or ``None`` while another holds it.
+
+        While more than half of its time is left, renewing it would be a commit for nothing.
+        """
+        with reading(self.engine) as connection:
+            row = connection.execute(self._query()).first()
+        if row and row.owner == self.owner and parse_instant(row.until) > self.clock() + HALF:
+            return int(row.fence)
         with writing(self.engine) as connection:
             return self._take(connection)
 
     def _take(self, connection: Connection) -> int | None:
-        row = connection.execute(select(self.table).where(self.table.c.name == self.name)).first()
+        row = connection.execute(self._query()).first()
         now = self.clock()
         is_foreign = row is not None and row.owner != self.owner
         if row and is_foreign and parse_instant(row.until) > now and not _is_dead(row.owner):
@@ -59,6 +68,9 @@ class Lease:
         values = {"name": self.name, "owner": self.owner, "fence": fence, "until": until}
         upsert(connection, self.table, values, key=["name"])
         return fence
+
+    def _query(self) -> Select[Any]:
+        return select(self.table).where(self.table.c.name == self.name)
 
     def give_back(self) -> None:
         """Let another process go on at once."""

@@ -53,6 +53,21 @@ CLASSES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"allow list|refused before|not allowed|not the configured", frozenset({"policy"})),
     (r"wrong|tampered|changed|not the signed|another|mismatch", frozenset({"mismatch"})),
 )
+SNS = "aws-sns"
+# The topics that count as ours: the one of the vectors' own messages, and those of four that SNS
+# really signed.
+SNS_TOPICS = (
+    "arn:aws:sns:us-east-1:111111111111:SES_Inbound",
+    *(
+        f"arn:aws:sns:us-east-2:295079676684:publish-and-verify-{topic}"
+        for topic in (
+            "892f85fe-4836-424d-8188-ab85bef0f362",
+            "62674b1d-4295-426b-88e7-5fb75652a04e",
+            "6e11fed2-fcdf-4c52-9dc4-36ef43f37f84",
+            "530b26da-0687-4fe4-9f71-780bad3181e2",
+        )
+    ),
+)
 # A place for the digest of a request whose options only the scheme's words tell.
 _PREFIX = re.compile(r"prefix=(\S+)")
 
@@ -78,6 +93,7 @@ class Seen:
     is_verified: bool
     reason: str
     dedup_keys: tuple[str, ...]
+    types: tuple[str, ...]
     events: tuple[Event, ...]
     count: int
 
@@ -131,7 +147,7 @@ class Store:
         address = urlsplit(vector["url"])
         endpoint = Endpoints(self.folder / "endpoints.toml").add(
             vector["source"],
-            secrets=(vector["secret"],),
+            secrets=secrets_of(vector),
             public_url=f"{address.scheme}://{address.netloc}{address.path}",
             options=options_of(vector),
         )
@@ -173,6 +189,7 @@ class Store:
             or (reason is not None and bool(reason.is_verified)),
             reason=reason.reason if reason is not None and not new else "",
             dedup_keys=tuple(row.dedup_key for row in rows),
+            types=tuple(row.type for row in rows),
             events=tuple(events),
             count=len(rows),
         )
@@ -216,7 +233,8 @@ class Server:
             body = body_of(vector)
             for name, value in vector["headers"].items():
                 if name.lower() not in {"content-length", "host"}:
-                    connection.putheader(name, value)
+                    for one in value if isinstance(value, list) else [value]:
+                        connection.putheader(name, one)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             response = connection.getresponse()
@@ -229,23 +247,34 @@ class Server:
 def body_of(vector: Vector) -> bytes:
     if "body_base64" in vector:
         return base64.b64decode(vector["body_base64"])
-    return str(vector["body"]).encode()
+    return str(vector.get("body") or "").encode()
+
+
+def secrets_of(vector: Vector) -> tuple[str, ...]:
+    """What the endpoint is given. Of SNS the vector's secret is a certificate, for `options_of`."""
+    given = vector.get("secret") or ""
+    secrets = tuple(given) if isinstance(given, list) else (given,)
+    return SNS_TOPICS if vector["source"] == SNS and any(secrets) else secrets
 
 
 def options_of(vector: Vector) -> dict[str, str]:
     """A generic endpoint's options, from the words of ``scheme`` and the header that is there."""
-    if not SOURCES[vector["source"]].setup.options:
-        return {}
+    if "options" in vector:
+        return dict(vector["options"])
+    if vector["source"] == SNS:
+        return {"certificate": vector["secret"]} if vector.get("secret") else {}
     words = str(vector["scheme"]).lower().split()
     names = [name.lower() for name in vector["headers"]]
     signed = [name for name in names if re.search(r"signature|hmac|digest|hub|sign", name)]
     prefix = _PREFIX.search(str(vector["scheme"]))
     found = {
-        "header": signed[0] if signed else "x-signature",
-        "algorithm": next((word for word in words if re.fullmatch(r"sha\d+", word)), "sha256"),
-        "encoding": next((w for w in words if w in {"hex", "base64", "base64url"}), "hex"),
+        "header": signed[0] if signed else None,
+        "algorithm": next((word for word in words if re.fullmatch(r"sha\d+", word)), None),
+        "encoding": next((w for w in words if w in {"hex", "base64", "base64url"}), None),
+        "prefix": prefix[1] if prefix else None,
     }
-    return {**found, **({"prefix": prefix[1]} if prefix else {})}
+    known = SOURCES[vector["source"]].setup.options
+    return {key: value for key, value in found.items() if value and key in known}
 
 
 def differences(vector: Vector, seen: Seen) -> list[str]:
@@ -296,11 +325,12 @@ def _found(seen: Seen) -> dict[str, Any]:
     facts = seen.events[0].facts if seen.events else {}
     return {
         "event_count": seen.count,
-        "event_types": [event.type for event in seen.events],
+        "event_types": list(seen.types),
         "object_ids": [event.record.id for event in seen.events if event.record],
         "dedup_id": seen.dedup_keys[0] if seen.dedup_keys else None,
         "dedup_ids": list(seen.dedup_keys),
         "message_id": facts.get("message_id"),
+        "topic_arn": facts.get("topic_arn"),
         "envelope_from": facts.get("return_path"),
         "occurred_at": times[0] if times else None,
         "occurred_at_ms": [round(time.timestamp() * 1000) for time in times],

@@ -53,9 +53,9 @@ def echoed(event: Event, policy: Policy) -> Classification | None:
     """The answer for what needs no reading: our own write, or a person's change in the CRM."""
     if event.kind is not EventKind.RECORD_CHANGE:
         return None
-    if event.facts.get("change_id"):
+    if event.is_own_write:
         reason = "our own write came back"
-    elif event.type.endswith(("created", "creation")):
+    elif event.is_new_record:
         return None
     else:
         reason = "a person changed the record in the CRM: recorded, nothing to propose"

@@ -68,8 +68,7 @@ def _intent(subject: Subject, suggestions: list[Suggestion]) -> str:
     """By the words; new contact details alone make a change, a stranger's form a lead."""
     event = subject.event
     if event.kind is EventKind.RECORD_CHANGE:
-        is_new = event.type.endswith(("created", "creation"))
-        return "new_lead" if is_new else "record_change"
+        return "new_lead" if event.is_new_record else "record_change"
     intent = intent_of(event.parts)
     if subject.kind is ProposalKind.DRAFT:
         is_plain_form = event.kind is EventKind.FORM and intent in {"other", "contact_change"}

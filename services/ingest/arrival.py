@@ -24,7 +24,7 @@ class Turned:
     detail: str
 
 
-ENDED_EARLY = Turned(outcome=Outcome.NOT_JSON, reason="malformed", detail="the body ended early")
+ENDED_EARLY = Turned(outcome=Outcome.CUT_OFF, reason="malformed", detail="the body ended early")
 OTHER_METHOD = Turned(outcome=Outcome.REFUSED, reason="policy", detail="method not allowed")
 
 
@@ -48,6 +48,7 @@ def read_hook(
         headers=_headers(environ),
         body=body,
         received_at=received_at,
+        options=endpoint.options,
     )
 
 

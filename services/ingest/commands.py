@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from services.ingest.endpoints import Endpoints
+from services.ingest.endpoints import Endpoints, new_name
 from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.sources import SOURCES
 
@@ -23,7 +23,7 @@ def source() -> None:
 
 @source.command("add")
 @click.argument("source_name", metavar="SOURCE", type=click.Choice(list(SOURCES)))
-@_NAME
+@click.option("--name", help=f"Endpoint; {DEFAULT_ENDPOINT}, or an unguessable one if it must be.")
 @_SECRET
 @click.option("--public-url", help="Its whole address, where a proxy changes the path.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the source.")
@@ -31,7 +31,7 @@ def source() -> None:
 def add(
     home: Any,
     source_name: str,
-    name: str,
+    name: str | None,
     secret: str | None,
     public_url: str | None,
     options: tuple[str, ...],
@@ -43,12 +43,12 @@ def add(
         raise click.UsageError(f"{source_name} has no option {', '.join(sorted(unknown))}")
     endpoint = Endpoints(home.endpoints).add(
         source_name,
-        name,
+        name or new_name(source_name),
         secrets=(asked,) if (asked := _asked(secret)) else (),
         public_url=public_url,
         options=given,
     )
-    _show(home, endpoint, with_secret=secret is None)
+    _show(home, endpoint, is_given=secret is not None)
 
 
 @source.command("rotate")
@@ -59,7 +59,7 @@ def add(
 def rotate(home: Any, source_name: str, name: str, secret: str | None) -> None:
     """A new secret; the one before stays valid until the next rotation."""
     endpoint = Endpoints(home.endpoints).rotate(source_name, name, secret=_asked(secret))
-    _show(home, endpoint, with_secret=secret is None)
+    _show(home, endpoint, is_given=secret is not None)
     click.echo("The secret before is still accepted; rotate once more to end it.")
 
 
@@ -85,10 +85,18 @@ def _address(home: Any, endpoint: Endpoint) -> str:
     return endpoint.public_url or f"{home.public_url.rstrip('/')}{endpoint.path}"
 
 
-def _show(home: Any, endpoint: Endpoint, *, with_secret: bool) -> None:
+def _show(home: Any, endpoint: Endpoint, *, is_given: bool) -> None:
     setup = SOURCES[endpoint.source].setup
     click.echo(f"Address  {_address(home, endpoint)}")
     click.echo(f"Where    {setup.screen}")
     click.echo(f"Needs    {setup.credential}")
-    if with_secret:
+    for name, help_ in setup.options.items():
+        click.echo(f"Option   {name} = {endpoint.options.get(name, '')!r}: {help_}")
+    if is_given:
+        return
+    if setup.made_by == "us":
         click.echo(f"Secret   {endpoint.secrets[0]}   (shown this once)")
+        return
+    name = "" if endpoint.name == DEFAULT_ENDPOINT else f" --name {endpoint.name}"
+    click.echo(f"Then     countersign source rotate {endpoint.source}{name} --secret -")
+    click.echo(f"         and enter {setup.form}; until then every request is refused")

@@ -9,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from services.ingest.endpoints import Endpoints
-from services.ingest.group_commit import ProcessLock
 from services.ingest.inbox import Inbox
 from services.ingest.raw import RawFiles
 from shared.outbox import Outbox, Relay, Sends, UnitOfWork
@@ -31,13 +30,12 @@ class WebDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``gate`` is the lock that the door's commits take too; ``relay`` carries the outbox."""
+    """``relay`` carries the outbox."""
 
     engine: Engine
     outbox: Outbox
     unit_of_work: UnitOfWork
     clock: Callable[[], datetime]
     files: RawFiles
-    gate: ProcessLock
     publisher: Sends
     relay: Relay

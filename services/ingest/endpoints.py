@@ -112,6 +112,12 @@ class Endpoints:
         return self._found
 
 
+def new_name(source: str) -> str:
+    """The usual name, or an unguessable one where the address is what keeps strangers out."""
+    is_secret = SOURCES[source].setup.has_secret_path
+    return f"k-{token_hex(16)}" if is_secret else DEFAULT_ENDPOINT
+
+
 def new_secret(source: str) -> str:
     """A fresh secret in the form that the source's sender takes."""
     form = SOURCES[source].setup.form
@@ -119,6 +125,8 @@ def new_secret(source: str) -> str:
         return f"whsec_{base64.b64encode(token_bytes(32)).decode()}"
     if form == "user:password":
         return f"countersign:{token_urlsafe(24)}"
+    if form.startswith("00D"):
+        return f"00D{token_hex(6)}AAA"
     return token_urlsafe(32)
 
 

@@ -6,12 +6,9 @@ came while the commit before was on its way to the disk.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from shared.errors import StoreUnavailable, Unavailable
@@ -20,39 +17,6 @@ Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 LARGEST = 512
 PATIENCE = 30.0
-
-
-class ProcessLock:
-    """A lock among the processes of this machine that waits in the kernel.
-
-    The database's own busy handler sleeps and tries again, which costs ten times the latency. The
-    lock is of the process: callers of one process already take turns.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: int | None = None
-        self._threads = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        try:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        except OSError as error:
-            self._threads.release()
-            raise StoreUnavailable("the lock file cannot be used") from error
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._file is not None
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._threads.release()
 
 
 class _Ticket(Generic[Entry, Result]):
@@ -84,12 +48,12 @@ class GroupCommit(Generic[Entry, Result]):
     def __init__(
         self,
         commit: Callable[[Sequence[Entry]], Sequence[Result]],
-        gate: ProcessLock,
+        turn: AbstractContextManager[None],
         *,
         patience: float = PATIENCE,
     ) -> None:
         self._commit = commit
-        self._gate = gate
+        self._turn = turn
         self._patience = patience
         self._mutex = threading.Lock()
         self._waiting: list[_Ticket[Entry, Result]] = []
@@ -123,7 +87,7 @@ class GroupCommit(Generic[Entry, Result]):
         batch: list[_Ticket[Entry, Result]] = []
         try:
             # First the lock, then the batch: it grows while another process commits.
-            with self._gate:
+            with self._turn:
                 batch = self._gather()
                 self._write(batch)
         except BaseException as error:

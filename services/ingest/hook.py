@@ -13,7 +13,8 @@ DEFAULT_ENDPOINT = "default"
 class Hook:
     """``url`` is the configured public URL with the raw query; ``headers`` have lower-case names.
 
-    Nothing in here was parsed: the body is the bytes that came, in full.
+    Nothing in here was parsed: the body is the bytes that came, in full. ``options`` are those that
+    the endpoint had when it came.
     """
 
     method: str
@@ -21,6 +22,7 @@ class Hook:
     headers: Mapping[str, str]
     body: bytes
     received_at: datetime
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def media_type(self) -> str:

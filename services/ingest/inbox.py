@@ -17,10 +17,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 
-from services.ingest.group_commit import GroupCommit, ProcessLock
+from services.ingest.group_commit import GroupCommit
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.raw import RawFiles, is_large
-from services.ingest.source import Identity, Outcome, Source
+from services.ingest.source import WHY_ASIDE, Identity, Outcome, Source
 from services.ingest.store import accepted, deliveries, refusals, tallies
 from services.ingest.writer_connection import (
     PreparedInsert,
@@ -28,7 +28,7 @@ from services.ingest.writer_connection import (
     WriterConnection,
 )
 from shared.canonical import sha256_hex
-from shared.db import insert_new
+from shared.db import insert_new, turn_to_write
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.faultpoints import reached
@@ -82,21 +82,18 @@ class _Flood:
 class Inbox:
     """One per process, made after the fork. ``on_commit`` runs once after each commit."""
 
-    def __init__(
-        self, engine: Engine, files: RawFiles, gate: ProcessLock, on_commit: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: Engine, files: RawFiles, on_commit: Callable[[], None]) -> None:
         self._writer = WriterConnection(engine)
         self._files = files
         self._on_commit = on_commit
         self._flood = _Flood()
-        self._group: GroupCommit[Entry, Outcome] = GroupCommit(self._commit, gate)
+        self._group: GroupCommit[Entry, Outcome] = GroupCommit(self._commit, turn_to_write(engine))
 
     def accept(
         self, source: Source, endpoint: Endpoint, hook: Hook, found: Sequence[Identity]
     ) -> Outcome:
-        """Durable when it returns: `Outcome.STORED`, or `Outcome.DUPLICATE` if nothing was new.
-
-        Raises `StoreUnavailable`.
+        """Durable when it returns: `Outcome.DUPLICATE` if nothing was new, else whether something
+        of it goes further (`Outcome.STORED`), or why not. Raises `StoreUnavailable`.
         """
         at = rfc3339(hook.received_at)
         delivery = _delivery_row(source, endpoint, hook, at)
@@ -105,10 +102,20 @@ class Inbox:
             for position, identity in enumerate(found)
         )
         raw_file = self._keep(source, hook, delivery)
-        tally = (source.name, endpoint.name, "accepted", "")
-        return self._group.add(
-            Entry(delivery=delivery, events=events, raw_file=raw_file, tally=tally, at=at)
+        fate = source.fate([identity.type for identity in found])
+        reason = "" if fate is Outcome.STORED else str(fate)
+        tally = (source.name, endpoint.name, "accepted", reason)
+        outcome = self._group.add(
+            Entry(
+                delivery=delivery,
+                events=events,
+                raw_file=raw_file,
+                tally=tally,
+                at=at,
+                detail=WHY_ASIDE.get(fate, ""),
+            )
         )
+        return fate if outcome is Outcome.STORED else outcome
 
     def refuse(self, refusal: Refusal) -> None:
         """Log what was not let in. Raises `StoreUnavailable`."""
@@ -204,6 +211,7 @@ def _delivery_row(source: Source, endpoint: Endpoint, hook: Hook, at: str) -> di
         "method": hook.method,
         "url": hook.url,
         "headers": json.dumps(kept),
+        "options": json.dumps(dict(hook.options)) if hook.options else None,
         "raw_sha256": sha256_hex(hook.body),
         "size": len(hook.body),
         "content": hook.body,
@@ -268,7 +276,7 @@ def _count(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[
     for entry, outcome in zip(entries, outcomes, strict=True):
         source, endpoint, result, reason = entry.tally
         if outcome is Outcome.DUPLICATE:
-            result = "duplicate"
+            result, reason = "duplicate", ""
         key = (source, endpoint, entry.at[:10], result, reason)
         row = sums.setdefault(key, {**dict(zip(_TALLY_KEY, key, strict=True)), "more": 0})
         row.update(more=row["more"] + 1, at_=entry.at, detail_=entry.detail)

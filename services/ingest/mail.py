@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
@@ -45,6 +45,12 @@ class Mail:
     headers: tuple[tuple[str, str], ...]
     recipient: str
     files: tuple[File, ...] = ()
+
+    def received_from(self, address: str) -> Mail:
+        """With the envelope sender that the receiving host knows; an empty one is a bounce."""
+        known = ("return-path", address.strip() or "<>")
+        others = tuple(pair for pair in self.headers if pair[0] != "return-path")
+        return replace(self, headers=(known, *others))
 
 
 def describe_mail(mail: Mail) -> Description:
@@ -100,6 +106,35 @@ def _is_bounce(headers: Mapping[str, str], sender: Sender) -> bool:
     report = "multipart/report" in headers.get("content-type", "").lower()
     from_system = bool(_BOUNCER.match(sender.email or ""))
     return report or from_system or headers.get("return-path") == "<>"
+
+
+def is_authentic(
+    address: str | None, *, dkim: Mapping[str, str], spf: str, envelope_from: str
+) -> str:
+    """``pass``, ``fail`` or ``unverified``: what a receiving host found out, held against ``From``.
+
+    ``dkim`` maps signing domains to results, ``spf`` is about the domain of ``envelope_from``. Only
+    a domain that ``From`` lies in counts: anybody can sign with a domain of his own.
+    """
+    domain = _domain(address or "")
+    signed = {name.lower(): result.lower() for name, result in dkim.items()}
+    passing = {name for name, result in signed.items() if result == "pass"}
+    if spf.lower() == "pass":
+        passing.add(_domain(envelope_from))
+    if domain and any(_lies_in(domain, name) for name in passing if name):
+        return "pass"
+    failing = {name for name, result in signed.items() if result == "fail"}
+    failed_by_spf = spf.lower() == "fail" and _lies_in(domain, _domain(envelope_from))
+    return "fail" if failed_by_spf or any(_lies_in(domain, n) for n in failing) else "unverified"
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].strip("<> ").lower() if "@" in address else ""
+
+
+def _lies_in(domain: str, other: str) -> bool:
+    """The same domain or one below it; never a whole top-level domain."""
+    return bool(domain) and "." in other and (domain == other or domain.endswith(f".{other}"))
 
 
 def address_of(text: str) -> tuple[str | None, str | None]:

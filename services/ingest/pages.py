@@ -24,6 +24,8 @@ from shared.errors import ConfigurationError
 from shared.health import Measure
 
 RESULTS = ("accepted", "duplicate", "refused")
+# Of the accepted ones, those that go no further.
+ASIDE = ("ignored", "unknown-kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +98,23 @@ def endpoint_states(deps: WebDeps) -> list[EndpointState]:
     today: dict[tuple[str, str], dict[str, int]] = {}
     for row in newest:
         if row["day"] == day:
-            counts = today.setdefault((row["source"], row["endpoint"]), dict.fromkeys(RESULTS, 0))
+            counts = today.setdefault((row["source"], row["endpoint"]), _no_requests())
             counts[row["result"]] += row["count"]
+            if row["result"] == "accepted" and row["reason"] in ASIDE:
+                counts[row["reason"]] += row["count"]
     return [
         _state(
             deps,
             endpoint,
-            today.get((endpoint.source, endpoint.name), dict.fromkeys(RESULTS, 0)),
+            today.get((endpoint.source, endpoint.name), _no_requests()),
             last.get((endpoint.source, endpoint.name)),
         )
         for endpoint in deps.endpoints.all()
     ]
+
+
+def _no_requests() -> dict[str, int]:
+    return dict.fromkeys((*RESULTS, *ASIDE), 0)
 
 
 def _state(

@@ -18,12 +18,12 @@ from sqlalchemy import bindparam, select, update
 from services.ingest.deps import WorkerDeps
 from services.ingest.hook import Hook
 from services.ingest.raw import expire
-from services.ingest.source import Description, Identity, Raw, Source
+from services.ingest.source import WHY_ASIDE, Description, Identity, Raw, Source
 from services.ingest.sources import SOURCES
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
-from shared.db import checkpoint, reading, writing
+from shared.db import checkpoint, reading, turn_to_write, writing
 from shared.domain import ids
 from shared.domain.event import Attachment, Event
 from shared.domain.schema import parse_instant, rfc3339
@@ -72,6 +72,7 @@ class _Reader:
             headers=json.loads(row["headers"]),
             body=content if content is not None else self.deps.files.read(row["raw_sha256"]),
             received_at=parse_instant(row["received_at"]),
+            options=json.loads(row["options"] or "{}"),
         )
 
 
@@ -99,7 +100,7 @@ def relay(deps: WorkerDeps) -> int:
 def tidy(deps: WorkerDeps) -> None:
     """Checkpoint beside the door's commits; a log that has grown large is ended between two."""
     if checkpoint(deps.engine) > LARGE_LOG:
-        with deps.gate:
+        with turn_to_write(deps.engine):
             checkpoint(deps.engine)
 
 
@@ -107,10 +108,9 @@ def retain(deps: WorkerDeps) -> None:
     """Expire raw bytes by each source's retention, and forget old handled ids."""
     now = deps.clock()
     keep = {source.name: now - timedelta(days=source.keep_days) for source in SOURCES.values()}
-    with deps.gate:
-        expire(deps.engine, deps.files, keep, now)
-        with writing(deps.engine) as connection:
-            deps.outbox.prune(connection, now - timedelta(days=30))
+    expire(deps.engine, deps.files, keep, now)
+    with writing(deps.engine) as connection:
+        deps.outbox.prune(connection, now - timedelta(days=30))
 
 
 def _send(deps: WorkerDeps, batch: Sequence[Reported]) -> list[Reported]:
@@ -161,10 +161,9 @@ def _received(reader: _Reader, row: Row) -> Envelope:
     source = SOURCES.get(row["source"])
     if source is None:
         return _set_aside(reader, row, "unknown-source", "this source is no longer known")
-    if row["type"] in source.ignored:
-        return _set_aside(reader, row, "ignored", "this kind is not looked at, on purpose")
-    if not source.knows(row["type"]):
-        return _set_aside(reader, row, "unknown-kind", "this kind is not known to the source")
+    fate = source.fate([row["type"]])
+    if fate in WHY_ASIDE:
+        return _set_aside(reader, row, str(fate), WHY_ASIDE[fate])
     hook, raw = reader.raw(source, row["delivery_id"], row["position"])
     identity, description = source.identify(raw, hook), source.describe(raw, hook)
     kept = _keep_files(reader.deps, source, description, hook.received_at)
@@ -214,7 +213,7 @@ def _keep_files(
         for attachment, file in zip(kept, said.files, strict=True):
             deps.files.write(attachment.sha256, file.content)
         rows = {a.sha256: {"sha256": a.sha256, "size": a.size, "expires_at": expires} for a in kept}
-        with deps.gate, writing(deps.engine) as connection:
+        with writing(deps.engine) as connection:
             deps.files.register(connection, list(rows.values()))
     return kept
 
@@ -300,7 +299,7 @@ def _mark(deps: WorkerDeps, statement: Any, rows: Sequence[dict[str, Any]]) -> N
     if not rows:
         return
     at = rfc3339(deps.clock())
-    with deps.gate, writing(deps.engine) as connection:
+    with writing(deps.engine) as connection:
         connection.execute(statement, [{**row, "at_": at} for row in rows])
 
 

@@ -26,6 +26,7 @@ log = structlog.get_logger()
 PREFIX = "/hooks/"
 # Names that come from outside and are not ours are never written to the log.
 UNKNOWN = "unknown"
+HANDSHAKE = "handshake"
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -87,6 +88,9 @@ def _take(deps: WebDeps, source: Source, endpoint: Endpoint, environ: dict[str, 
     if not verdict.ok:
         turned = Turned(outcome=Outcome.REFUSED, reason=str(verdict.reason), detail=verdict.detail)
         return _refuse(deps, endpoint, turned, body=hook.body)
+    if handshake := source.handshake(hook):
+        deps.inbox.set_aside(source, endpoint, hook, HANDSHAKE, handshake.detail)
+        return Outcome.STORED
     try:
         found = [source.identify(raw, hook) for raw in source.split(hook)]
     except Rejected as error:

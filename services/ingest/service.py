@@ -7,7 +7,6 @@ from pathlib import Path
 
 from services.ingest.deps import WebDeps, WorkerDeps
 from services.ingest.endpoints import Endpoints
-from services.ingest.group_commit import ProcessLock
 from services.ingest.inbox import Inbox
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
@@ -49,7 +48,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake),
         clock=now,
         endpoints=Endpoints(settings.endpoints_file),
-        inbox=Inbox(engine, files, _gate(settings.raw_dir), wake),
+        inbox=Inbox(engine, files, wake),
         files=files,
         public_url=settings.public_url.rstrip("/"),
     )
@@ -71,15 +70,9 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         ),
         clock=now,
         files=RawFiles(settings.raw_dir),
-        gate=_gate(settings.raw_dir),
         publisher=publisher,
         relay=Relay(engine=engine, outbox=outbox, publisher=publisher, clock=now),
     )
-
-
-def _gate(raw_dir: Path) -> ProcessLock:
-    """One lock file for all processes of this machine that write ingest's database."""
-    return ProcessLock(raw_dir / ".writer.lock")
 
 
 SERVICE = Service(

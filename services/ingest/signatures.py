@@ -11,9 +11,9 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from services.ingest.hook import Endpoint, Hook
+from services.ingest.public_keys import ReadKey
 from services.ingest.signed_text import (
     VERIFIED,
     Candidates,
@@ -27,9 +27,6 @@ from services.ingest.signed_text import (
     prefixed,
     utf8_secret,
 )
-
-if TYPE_CHECKING:  # A fifth of the start-up time, for the few senders that use public keys.
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 Verify = Callable[[Hook, Endpoint], Verdict]
 
@@ -90,16 +87,16 @@ class Hmac:
 
 @dataclass(frozen=True, kw_only=True)
 class PublicKey:
-    """Ed25519 over the template; the secret is a prefix and the base64 public key (32 bytes)."""
+    """A public-key signature in base64 over the template; ``read_key`` knows the secret's form."""
 
     header: str
     template: Template
-    key_prefix: str
-    candidates: Candidates
+    read_key: ReadKey
+    candidates: Candidates = field(default=prefixed(""))
     freshness: Freshness | None = None
 
     def __call__(self, hook: Hook, endpoint: Endpoint) -> Verdict:
-        keys = [key for secret in endpoint.secrets if (key := self._key(secret))]
+        keys = [key for secret in endpoint.secrets if (key := self.read_key(secret))]
         if not keys:
             return Verdict(Reason.NO_SECRET, "this endpoint has no usable public key")
         problem = _incomplete(hook, self.header, self.template, self.freshness)
@@ -110,20 +107,9 @@ class PublicKey:
         if not given:
             return Verdict(Reason.MALFORMED, f"header {self.header} holds no known signature")
         message = self.template.render(hook, b"")
-        if any(_is_signed(key, signature, message) for key in keys for signature in given):
+        if any(matches(signature, message) for matches in keys for signature in given):
             return VERIFIED
         return Verdict(Reason.MISMATCH, "the signature belongs to other bytes or another key")
-
-    def _key(self, secret: str) -> Ed25519PublicKey | None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-        raw = decoded(secret.removeprefix(self.key_prefix), "base64")
-        if raw is None or len(raw) != 32:
-            return None
-        try:
-            return Ed25519PublicKey.from_public_bytes(raw)
-        except ValueError:
-            return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,16 +224,6 @@ def _incomplete(
         if not verdict.ok:
             return verdict
     return None
-
-
-def _is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        key.verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
 
 
 def _equals_any(given: bytes, secrets: Sequence[bytes]) -> bool:

@@ -8,6 +8,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
@@ -22,6 +23,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     MISSING = "missing"
     STALE = "stale"
+    POLICY = "policy"
     NO_SECRET = "no-secret"  # noqa: S105 - the name of a refusal.
 
 
@@ -60,17 +62,14 @@ class Freshness:
     future: int = 60
 
     def judge(self, hook: Hook) -> Verdict:
-        stamp = hook.headers.get(self.header)
-        if not stamp:
-            return Verdict(Reason.MISSING, f"header {self.header} is missing")
-        if not _DIGITS.match(stamp):
-            return Verdict(Reason.MALFORMED, f"header {self.header} is not a number")
-        age = hook.received_at.timestamp() - int(stamp) / self.unit
-        if age > self.past:
-            return Verdict(Reason.STALE, f"header {self.header} is older than {self.past} s")
-        if -age > self.future:
-            return Verdict(Reason.STALE, f"header {self.header} is in the future")
-        return VERIFIED
+        return judge_stamp(
+            hook.headers.get(self.header),
+            hook.received_at,
+            what=f"header {self.header}",
+            unit=self.unit,
+            past=self.past,
+            future=self.future,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +112,26 @@ class Template:
         if slot == "url":
             return as_bytes(_decode_listed(hook.url) if self.decodes_url else hook.url)
         return as_bytes(hook.headers.get(slot.removeprefix("header:"), ""))
+
+
+def judge_stamp(
+    stamp: str | None, received_at: datetime, *, what: str, unit: int, past: int, future: int
+) -> Verdict:
+    """The verdict on one time stamp, wherever it stood; ``what`` names it in words."""
+    if not stamp:
+        return Verdict(Reason.MISSING, f"{what} is missing")
+    if not _DIGITS.match(stamp):
+        return Verdict(Reason.MALFORMED, f"{what} is not a number")
+    return judge_age(received_at.timestamp() - int(stamp) / unit, what, past=past, future=future)
+
+
+def judge_age(age: float, what: str, *, past: int, future: int) -> Verdict:
+    """``age`` in seconds; exactly ``past`` or ``future`` of them still pass."""
+    if age > past:
+        return Verdict(Reason.STALE, f"{what} is older than {past} s")
+    if -age > future:
+        return Verdict(Reason.STALE, f"{what} is in the future")
+    return VERIFIED
 
 
 def prefixed(prefix: str) -> Candidates:

@@ -24,12 +24,22 @@ class Outcome(StrEnum):
     """How a request ended; each source answers each in its own way."""
 
     STORED = "stored"
+    IGNORED = "ignored"
+    UNKNOWN_KIND = "unknown-kind"
     DUPLICATE = "duplicate"
     REFUSED = "refused"
+    CUT_OFF = "cut-off"
     NOT_JSON = "not-json"
     BAD_PAYLOAD = "bad-payload"
     TOO_LARGE = "too-large"
     BUSY = "busy"
+
+
+# What was stored and goes no further; the words are for the log and the status page.
+WHY_ASIDE: Mapping[Outcome, str] = {
+    Outcome.IGNORED: "this kind is not looked at, on purpose",
+    Outcome.UNKNOWN_KIND: "this kind is not known to the source",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +76,11 @@ def _problem(status: int, code: str, message: str, **headers: str) -> Answer:
 
 PLAIN: Mapping[Outcome, Answer] = {
     Outcome.STORED: Answer(status=200),
+    Outcome.IGNORED: Answer(status=200, body="Kept, and not looked at: this kind is ignored."),
+    Outcome.UNKNOWN_KIND: Answer(status=200, body="Kept, and not looked at: unknown kind."),
     Outcome.DUPLICATE: Answer(status=200),
     Outcome.REFUSED: _problem(401, "refused", "The sender could not be verified."),
+    Outcome.CUT_OFF: _problem(400, "cut-off", "The body ended early."),
     Outcome.NOT_JSON: _problem(400, "not-json", "The body is not valid JSON (RFC 7493)."),
     Outcome.BAD_PAYLOAD: _problem(422, "bad-payload", "The body has the wrong shape."),
     Outcome.TOO_LARGE: _problem(413, "too-large", "The body is too large."),
@@ -103,6 +116,17 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Handshake:
+    """A verified request that only sets the delivery up: it is kept and shown, and is no event.
+
+    ``url`` is what a person opens to go on; nothing of ours ever calls it.
+    """
+
+    detail: str
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class File:
     """A file that came along; the relay keeps it under its hash."""
 
@@ -128,7 +152,8 @@ class Setup:
 
     ``screen`` is where the vendor asks for the URL, ``credential`` what to enter there.
     ``made_by`` is ``vendor`` where the vendor makes the secret, ``us`` where we do.
-    ``form`` shows its form; ``options`` explains each option of an endpoint.
+    ``form`` shows its form; ``options`` explains each option of an endpoint. With
+    ``has_secret_path`` the address itself keeps strangers out, so its name is made unguessable.
     """
 
     screen: str
@@ -136,13 +161,15 @@ class Setup:
     made_by: str = "us"
     form: str = "any text"
     options: Mapping[str, str] = field(default_factory=dict)
+    has_secret_path: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """``split`` and ``identify`` run at the door, ``describe`` later in the relay.
 
-    They raise `NotJson` or `BadPayload` and nothing else. ``handled`` is closed where the vendor
+    They raise `NotJson` or `BadPayload` and nothing else. ``handshake`` tells a request that only
+    sets the delivery up, where the vendor sends such. ``handled`` is closed where the vendor
     publishes its kinds, ``None`` where the sender invents them; ``ignored`` kinds are accepted
     and go no further. ``keep_days`` is how long the raw bytes are kept; ``kept_headers`` are those
     that `identify` and `describe` read, and never credentials.
@@ -162,6 +189,15 @@ class Source:
     max_bytes: int = 256 * KIBIBYTE
     keep_days: int = 90
     kept_headers: tuple[str, ...] = ("content-type",)
+    handshake: Callable[[Hook], Handshake | None] = lambda _: None
 
-    def knows(self, kind: str) -> bool:
+    def fate(self, kinds: Sequence[str]) -> Outcome:
+        """Of one request: an unknown kind in it is told first, ignored is one with nothing else."""
+        if any(not self._knows(kind) and kind not in self.ignored for kind in kinds):
+            return Outcome.UNKNOWN_KIND
+        if kinds and all(kind in self.ignored for kind in kinds):
+            return Outcome.IGNORED
+        return Outcome.STORED
+
+    def _knows(self, kind: str) -> bool:
         return self.handled is None or kind in self.handled

@@ -30,6 +30,7 @@ deliveries = Table(
     Column("method", String(10), nullable=False),
     Column("url", Text, nullable=False),
     Column("headers", Text, nullable=False),  # JSON, only those that the source reads
+    Column("options", Text),  # JSON, the endpoint's as they were; null: none
     Column("raw_sha256", String(64), nullable=False),
     Column("size", Integer, nullable=False),
     Column("content", LargeBinary),  # null: in a file, empty of news, or expired

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, Update, bindparam
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import Dialect
 
-from shared.db import defer_checkpoints, translated
+from shared.db import defer_checkpoints, insert_into, translated
 
 Row = Mapping[str, Any]
 LARGEST_STEP = 64
@@ -25,6 +25,8 @@ def _dialect(name: str) -> Dialect:
     """The dialect with parameters by position, which both drivers take as a plain tuple."""
     if name == "sqlite":
         return sqlite.dialect(paramstyle="qmark")
+    from sqlalchemy.dialects import postgresql  # 45 ms that the embedded column never needs.
+
     return postgresql.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
 
@@ -53,11 +55,11 @@ class PreparedInsert:
         return new
 
     def _compile(self, dialect: str, size: int) -> str:
-        insert = (sqlite if dialect == "sqlite" else postgresql).insert(self._table)
         rows: list[dict[str, Any]] = [
             {name: bindparam(f"{name}_{place}") for name in self._columns} for place in range(size)
         ]
-        return str(insert.values(rows).on_conflict_do_nothing().compile(dialect=_dialect(dialect)))
+        insert = insert_into(self._table, dialect).values(rows).on_conflict_do_nothing()
+        return str(insert.compile(dialect=_dialect(dialect)))
 
 
 class PreparedUpdate:

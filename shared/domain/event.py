@@ -52,8 +52,10 @@ class Event:
     A mail has ``subject`` and ``body`` (quoted history and signature cut; the signature is the
     part ``signature``), a form one part per field, a message its top-level texts. ``record`` and
     ``changes`` are there for a change in a CRM: the record and its new values. ``facts`` are
-    plain findings such as ``auto_submitted``, ``message_id``, ``in_reply_to``, ``list_id``,
-    ``changed_by``, ``change_id``. ``raw_sha256`` names the stored bytes of the whole request.
+    plain findings such as ``auto_submitted``, ``message_id``, ``in_reply_to``, ``list_id``. A
+    change in any CRM has the same ones: ``change`` (created, updated, merged, restored),
+    ``changed_by``, ``change_source``, ``change_id`` (ours), and ``own_write`` where the vendor says
+    that our own integration made it. ``raw_sha256`` names the stored bytes of the whole request.
     """
 
     id: str
@@ -72,6 +74,16 @@ class Event:
     changes: Mapping[str, Scalar] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def is_new_record(self) -> bool:
+        """A record was made in the CRM, by somebody else than us."""
+        return self.facts.get("change") == "created" and not self.is_own_write
+
+    @property
+    def is_own_write(self) -> bool:
+        """Our own write that comes back, as far as the CRM says so."""
+        return bool(self.facts.get("change_id") or self.facts.get("own_write"))
 
 
 class SenderSchema(Noun):

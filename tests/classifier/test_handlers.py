@@ -249,7 +249,7 @@ def test_a_person_s_change_is_recorded_and_nothing_is_proposed(deps: WorkerDeps)
 
 
 def test_a_new_lead_in_the_crm_goes_to_sales(deps: WorkerDeps) -> None:
-    created = replace(changed(), type="contact.created")
+    created = replace(changed(change="created"), type="contact.created")
     answer = handled(created, deps)
     assert answer.route == "sales"
     assert answer.outcome is Outcome.A_PERSON_MUST_LOOK
@@ -261,7 +261,7 @@ def test_a_record_that_is_gone_or_elsewhere_is_not_made_up(deps: WorkerDeps) -> 
         RecordRef(crm="demo", type="contacts", id="999999"),
         RecordRef(crm="hubspot", type="contacts", id="1"),
     ):
-        created = replace(changed(), type="contact.created", record=ref)
+        created = replace(changed(change="created"), type="contact.created", record=ref)
         answer = handled(replace(created, id=f"event-{ref.crm}"), deps)
         assert answer.record == ref
         assert answer.reading is None

@@ -24,8 +24,7 @@ EVENTS = int(os.environ.get("EVENTS", "500"))
 KILLS = int(os.environ.get("KILLS", "50"))
 SEED = int(os.environ.get("SEED", "20261123"))
 SECONDS_PER_KILL = 2.0
-# The goal is 60 s on a quiet machine; a shared one gets twice as long before it counts as a fault.
-RECOVERY_SECONDS = 120.0
+RECOVERY_SECONDS = 60.0
 RESULTS = ROOT / "bench-results"
 
 
@@ -93,7 +92,7 @@ def _until_nothing_waits(product: Product) -> Recovery:
         if set(left) - {OUTSIDE}:
             found.seconds = passed
         quiet = 0 if left else quiet + 1
-        assert passed < 2 * RECOVERY_SECONDS, (left, product.said())
+        assert passed < 4 * RECOVERY_SECONDS, (left, product.said())
         time.sleep(0.5)
     return found
 

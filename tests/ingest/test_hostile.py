@@ -6,9 +6,11 @@ import base64
 import hmac
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -65,15 +67,36 @@ def bodies(source: str, count: int) -> Iterator[bytes]:
     vector = VALID[source]
     chance = random.Random(f"{source}-7")
     good = vector["body"]
+    if good.startswith("<"):
+        yield from (xml_body(good, chance) for _ in range(count))
+        return
     start = json.loads(good) if good[:1] in "[{" else {"id": "1", "email": "a@example.com"}
     for _ in range(count):
         yield json.dumps(changed(start, chance), ensure_ascii=chance.random() < 0.5).encode()
 
 
+def xml_body(good: str, chance: random.Random) -> bytes:
+    """A sound envelope of the same organisation, with elements gone, doubled or filled oddly."""
+
+    def odd(match: re.Match[str]) -> str:
+        kind, fate = match[1], chance.random()
+        if kind == "OrganizationId" or fate > 0.25:
+            return match[0]
+        if fate > 0.17:
+            return match[0] * 2
+        if fate > 0.08:
+            return ""
+        text = escape(str(chance.choice(ODD)).replace("\x7f", ""))
+        return f"<{kind}>{text}</{kind}>"
+
+    return re.sub(r"<([A-Za-z:]+)>([^<]*)</\1>", odd, good).encode()
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_signed_body_makes_the_door_or_the_relay_fail(source: str, store: Store) -> None:
     known, clock = SOURCES[source], store.web.clock()
-    store.web.endpoints.add(source, secrets=(_secret(source),), options={"header": "x-signature"})
+    options = {"header": "x-signature"} if source == "generic-hmac" else {}
+    store.web.endpoints.add(source, secrets=(_secret(source),), options=options)
     client = store.app().test_client()
     path = Endpoint(source=source).path
     statuses = set()
@@ -107,19 +130,29 @@ def test_a_naughty_text_comes_out_as_it_came_in(text: str, store: Store) -> None
 
 
 def _secret(source: str) -> str:
-    return {"make": "a:b", "postmark-inbound": "a:b"}.get(
-        source, "whsec_" + base64.b64encode(b"k" * 32).decode()
-    )
+    if SOURCES[source].setup.form == "user:password":
+        return "a:b"
+    if source == "salesforce-outbound-message":
+        return str(VALID[source]["secret"])
+    return "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
 def _headers(source: str, body: bytes, number: int, now: int) -> dict[str, str]:
     """Valid headers for whatever body this is."""
     json_type = {"Content-Type": "application/json"}
     secret = _secret(source)
-    if source in {"make", "postmark-inbound"}:
+    if source == "salesforce-outbound-message":
+        return {"Content-Type": "text/xml"}
+    if SOURCES[source].setup.form == "user:password":
         return {**json_type, "Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
-    if source == "zapier":
+    if source in {"zapier", "salesforce-callout"}:
         return {**json_type, "X-Ingest-Token": secret}
+    if source == "jobber":
+        mac = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+        return {**json_type, "X-Jobber-Hmac-SHA256": mac}
+    if source == "servicetitan":
+        mac = hmac.digest(secret.encode(), body, "sha256").hex()
+        return {**json_type, "X-ServiceTitan-Signature": mac}
     if source == "generic-hmac":
         return {**json_type, "X-Signature": hmac.digest(secret.encode(), body, "sha256").hex()}
     if source == "hubspot":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, text
 
-from services.ingest.group_commit import GroupCommit, ProcessLock
+from services.ingest.group_commit import GroupCommit
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.inbox import SHOWN_ONE_BY_ONE, Refusal
 from services.ingest.raw import expire, raw_bytes
@@ -23,6 +23,7 @@ from services.ingest.store import accepted, deliveries, raw_files, refusals, tal
 from shared.db import reading, writing
 from shared.domain.schema import rfc3339
 from shared.errors import NotFound, StoreUnavailable
+from shared.process_lock import ProcessLock
 from tests.ingest.senders import SOURCE, change, post, signed
 from tests.vectors import Server, Store
 

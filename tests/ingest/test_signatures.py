@@ -53,18 +53,22 @@ def _verdict(vector: dict[str, Any], hook: Hook, *secrets: str) -> Verdict:
     return SOURCES[vector["source"]].verify(hook, _endpoint(vector, *secrets))
 
 
-def _credential(vector: dict[str, Any]) -> str:
-    """The header that proves the sender."""
+def _credential(vector: dict[str, Any]) -> str | None:
+    """The header that proves the sender; none where the body does."""
     names = [name.lower() for name in vector["headers"]]
     order = ("x-hubspot-signature-v3", "webhook-signature", "x-hub-signature-256")
-    wanted = (*order, "x-ingest-token", "authorization")
-    return next(name for name in wanted if name in names)
+    crms = ("x-jobber-hmac-sha256", "x-servicetitan-signature")
+    wanted = (*order, *crms, "x-ingest-token", "authorization")
+    return next((name for name in wanted if name in names), None)
 
 
 def _variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
     """More than forty ways to be wrong: ``(name, headers, other changes)``."""
     good = {name.lower(): value for name, value in vector["headers"].items()}
     name = _credential(vector)
+    if name is None:
+        yield from _in_body(vector, good)
+        return
     value = good[name]
     head, mark, tail = value.rpartition(" ") if value.startswith("Basic") else value.rpartition(",")
     if value.startswith("sha256="):
@@ -118,7 +122,8 @@ def _variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, 
     )
     yield "no headers at all", {}, {}
     for title, text in {"upper": value.upper(), "lower": value.lower()}.items():
-        is_same = text == value or (name == "x-hub-signature-256" and text == value.lower())
+        is_hex = name in {"x-hub-signature-256", "x-servicetitan-signature"}
+        is_same = text == value or (is_hex and (text == value.lower() or front == ""))
         if not is_same and not (name == "authorization" and text.lower() == value):
             yield f"{title} case", {**good, name: text}, {}
     yield from _stamps(good)
@@ -130,6 +135,80 @@ def _variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, 
         yield "one bit of the body", good, {"body": bytes([body[0] ^ 1]) + body[1:]}
         dumped = json.dumps(json.loads(body), separators=(",", ":")).encode()
         yield "the body dumped again", good, {"body": dumped}
+
+
+def _in_body(
+    vector: dict[str, Any], good: Headers
+) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
+    """An organisation in an envelope, wrong in every way; the headers prove nothing."""
+    body, id_ = str(vector["body"]), str(vector["secret"])
+    element = f"<OrganizationId>{id_}</OrganizationId>"
+    assert element in body
+    texts = {
+        "empty": "",
+        "a space": " ",
+        "a space in front": f" {id_}",
+        "a newline behind": f"{id_}\n",
+        "first 14": id_[:14],
+        "first 16": id_[:16],
+        "19 characters": f"{id_}A",
+        "doubled": id_ * 2,
+        "lower case": id_.lower(),
+        "turned case": id_.swapcase(),
+        "reversed": id_[::-1],
+        "first character changed": f"1{id_[1:]}",
+        "last significant changed": f"{id_[:14]}Z{id_[15:]}",
+        "zeros": "0" * 18,
+        "a wildcard": "*",
+        "None": "None",
+        "nothing in XML": "<x/>",
+        "two with a comma": f"{id_},{id_}",
+        "in quotes": f'"{id_}"',
+        "full-width": "".join(chr(ord(c) + 0xFEE0) for c in id_),
+        "an emoji": "😀",
+        "very long": "0" * 100_000,
+        "an unknown entity": "&org;",
+        "an entity of its own": "&amp;org;",
+    }
+    for title, text in texts.items():
+        changed = body.replace(element, f"<OrganizationId>{text}</OrganizationId>")
+        yield title, good, {"body": changed.encode()}
+    others = {
+        "gone": "",
+        "twice": element * 2,
+        "another in front": f"<OrganizationId>{id_[::-1]}</OrganizationId>{element}",
+        "another behind": f"{element}<OrganizationId>{id_[::-1]}</OrganizationId>",
+        "in a comment": f"<!--{element}-->",
+        "in another namespace": element.replace("Id>", 'Id xmlns="urn:x">', 1),
+        "under another name": element.replace("Organization", "organization"),
+        "one level deeper": f"<x>{element}</x>",
+        "as an attribute": f'<OrganizationId value="{id_}"/>',
+    }
+    for title, text in others.items():
+        yield title, good, {"body": body.replace(element, text).encode()}
+    whole = {
+        "no body": b"",
+        "half of it": body[: len(body) // 2].encode(),
+        "twice": (body + body).encode(),
+        "JSON": json.dumps({"OrganizationId": id_}).encode(),
+        "a document type": body.replace("<soapenv:Envelope", "<!DOCTYPE x><soapenv:Envelope", 1),
+        "UTF-16": body.encode("utf-16"),
+        "UTF-16 without a mark": body.encode("utf-16-le"),
+        "another envelope": body.replace("soap/envelope/", "soap/other/"),
+        "no envelope": element.encode(),
+        "a NUL behind": body.encode() + b"\x00",
+    }
+    for title, given_ in whole.items():
+        yield (
+            f"body {title}",
+            good,
+            {"body": given_ if isinstance(given_, bytes) else given_.encode()},
+        )
+    yield (
+        "in the headers alone",
+        {**good, "organizationid": id_},
+        {"body": body.replace(element, "").encode()},
+    )
 
 
 def _stamps(good: Headers) -> Iterator[tuple[str, Headers, dict[str, Any]]]:

@@ -46,10 +46,11 @@ def describe(raw: Raw, hook: Hook) -> Description:
         for name in ("version", "change_id", "changed_by")
         if isinstance(data.get(name), str | int)
     }
-    changes = _changes(data.get("changes"))
-    return Description(
-        changes=changes, facts={**facts, "message_id": standard_webhooks.message_id(hook)}
-    )
+    facts["message_id"] = standard_webhooks.message_id(hook)
+    action = kind_of(raw, "unknown").rpartition(".")[2]
+    if action in {"created", "updated"}:
+        facts["change"] = action
+    return Description(changes=_changes(data.get("changes")), facts=facts)
 
 
 def _changes(given: object) -> dict[str, Scalar]:

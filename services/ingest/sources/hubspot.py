@@ -46,6 +46,12 @@ VERIFY = FirstPresent(
 # The plural names of HubSpot's CRM API, and the ids of the newer ``object.*`` form.
 PLURALS = {"contact": "contacts", "company": "companies", "deal": "deals", "ticket": "tickets"}
 OBJECT_TYPES = {"0-1": "contact", "0-2": "company", "0-3": "deal", "0-5": "ticket"}
+CHANGES = {
+    "creation": "created",
+    "propertyChange": "updated",
+    "merge": "merged",
+    "restore": "restored",
+}
 KEY_FIELDS = (
     "portalId",
     "appId",
@@ -119,7 +125,10 @@ def _record(raw: Raw, type_: str) -> RecordRef | None:
     return RecordRef(crm=CRM, type=plural, id=as_text(id_)[:100])
 
 
-def describe(raw: Raw, hook: Hook) -> Description:  # noqa: ARG001 - the shape of all sources.
+def describe(raw: Raw, hook: Hook) -> Description:
+    """A change made through an app names it; made through the app that sends the webhooks, or the
+    one that the endpoint's option names, it is our own.
+    """
     name, value = raw.get("propertyName"), raw.get("propertyValue")
     changes: dict[str, Any] = {}
     if isinstance(name, str) and not isinstance(value, dict | list):
@@ -132,6 +141,11 @@ def describe(raw: Raw, hook: Hook) -> Description:  # noqa: ARG001 - the shape o
     merged = raw.get("mergedObjectIds")
     if isinstance(merged, list):
         facts["merged_object_ids"] = ",".join(as_text(item) for item in merged[:100])
+    if change := CHANGES.get(_type(raw).partition(".")[2]):
+        facts["change"] = change
+    own = hook.options.get("own_app") or as_text(raw.get("appId"))
+    if facts.get("change_source") == "INTEGRATION" and facts.get("changed_by") == own:
+        facts["own_write"] = "true"
     return Description(changes=changes, facts=facts)
 
 
@@ -146,7 +160,7 @@ SOURCE = Source(
     split=split,
     identify=identify,
     describe=describe,
-    handled=_each("creation", "propertyChange", "merge", "restore"),
+    handled=_each(*CHANGES),
     ignored=_each("deletion", "privacyDeletion", "associationChange"),
     answers={**PLAIN, Outcome.STORED: Answer(status=204), Outcome.DUPLICATE: Answer(status=204)},
     # CRM cards and workflow actions are signed the same way with any method.
@@ -156,5 +170,6 @@ SOURCE = Source(
         credential="nothing to enter there; copy the app's client secret from Auth to here",
         made_by="vendor",
         form="the client secret as HubSpot shows it",
+        options={"own_app": "id of the app that writes for us (the app that sends the webhooks)"},
     ),
 )

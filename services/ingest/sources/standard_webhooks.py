@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from services.ingest.bodies import flat, json_object
 from services.ingest.forms import LONGEST_ID, kind_of, moment, sender_of
 from services.ingest.hook import Hook
+from services.ingest.public_keys import ed25519_key
 from services.ingest.signatures import BySecret, FirstPresent, Hmac, PublicKey, Verify
 from services.ingest.signed_text import Freshness, Template, versioned, whsec_secret
 from services.ingest.source import Description, Identity, Raw, Setup, Source
@@ -38,7 +39,7 @@ def _scheme(family: str) -> Verify:
     asymmetric = PublicKey(
         header=header,
         template=template,
-        key_prefix="whpk_",
+        read_key=ed25519_key("whpk_"),
         candidates=versioned("v1a"),
         freshness=freshness,
     )

@@ -21,6 +21,8 @@ from shared.bus import wake
 from shared.bus.transports.sqlite.schema import open_file, prepare_file, preparing
 from shared.bus.transports.sqlite.transaction import Transaction
 from shared.disk import refuse_network_disk
+from shared.errors import StoreUnavailable
+from shared.process_lock import ProcessLock
 
 READY: Final = (
     "SELECT EXISTS (SELECT 1 FROM queues WHERE name = ?1), EXISTS (SELECT 1 FROM messages"
@@ -58,6 +60,7 @@ class Store:
         self.path = path
         self.lock = threading.RLock()
         self.wake_folder = path.with_name(f"{path.name}.wake")
+        self._turn = ProcessLock(path.with_name(f"{path.name}.turn"))
         self._pid = os.getpid()
         self._open: dict[bool, sqlite3.Connection] = {}
         self._closed = False
@@ -77,7 +80,7 @@ class Store:
         Raises `RecoverableConnectionError` where the file is locked, full or unreadable.
         """
         self._check()
-        with self.lock, _translated():
+        with self.lock, _translated(), self._turn:
             db = self._connection(durable=durable)
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -115,6 +118,7 @@ class Store:
         for db in self._open.values():
             db.close()
         self._open.clear()
+        self._turn.close()
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -152,6 +156,8 @@ def _translated() -> Iterator[None]:
         raise RecoverableConnectionError(f"bus file: {error}") from error
     except sqlite3.DatabaseError as error:
         raise IrrecoverableConnectionError(f"bus file: {error}") from error
+    except StoreUnavailable as error:
+        raise RecoverableConnectionError(f"bus file: {error}") from error
     except OSError as error:
         raise RecoverableConnectionError(f"bus file: {error.strerror}") from error
 
