@@ -19,6 +19,7 @@ from services.ingest.relay import relay
 from services.ingest.sources import SOURCES
 from shared.bus.envelope import decode
 from shared.domain.topics import TOPICS, Topic
+from tests.ingest import sealed
 from tests.ingest.test_signatures import VALID
 from tests.vectors import Store
 
@@ -47,6 +48,37 @@ ODD: list[Any] = [
     {"a": {"b": []}},
     ["x"] * 300,
 ]
+
+_MAIL = {
+    "headers": "From: a@example.com\r\nSubject: s\r\nMessage-ID: <1@example.com>\r\n",
+    "from": "A <a@example.com>",
+    "subject": "s",
+    "text": "Hello",
+    "envelope": '{"to":["b@example.com"],"from":"a@example.com"}',
+    "charsets": '{"text":"UTF-8"}',
+}
+_SES = {
+    "notificationType": "Received",
+    "mail": {
+        "source": "a@example.com",
+        "destination": ["b@example.com"],
+        "headers": [{"name": "From", "value": "A <a@example.com>"}],
+        "commonHeaders": {"from": ["A <a@example.com>"], "subject": "s"},
+    },
+    "receipt": {"recipients": ["b@example.com"], "dmarcVerdict": {"status": "PASS"}},
+}
+CONTENTS: dict[str, Any] = {
+    "zapier-connection": {"type": "lead.created", "data": {"id": "1", "email": "a@example.com"}},
+    "sendgrid-inbound": _MAIL,
+    "sendgrid-event": [{"event": "bounce", "sg_event_id": "1", "email": "a@example.com"}] * 2,
+    "mailgun-routes": {"sender": "a@example.com", "subject": "s", "body-plain": "Hello"},
+    "mailgun-webhook": {
+        "event": "failed",
+        "recipient": "a@example.com",
+        "message": {"headers": {}},
+    },
+    "aws-sns": _SES,
+}
 
 
 def changed(value: Any, chance: random.Random) -> Any:
@@ -92,16 +124,33 @@ def xml_body(good: str, chance: random.Random) -> bytes:
     return re.sub(r"<([A-Za-z:]+)>([^<]*)</\1>", odd, good).encode()
 
 
+def requests(source: str, count: int, now: int) -> Iterator[sealed.Sealed]:
+    """Bodies with sound signatures, and their headers."""
+    if source in sealed.SOURCES:
+        content, chance = CONTENTS[source], random.Random(f"{source}-7")
+        for number in range(count):
+            yield sealed.seal(source, changed_inside(content, chance), number, now)
+        return
+    for number, body in enumerate(bodies(source, count)):
+        yield body, _headers(source, body, number, now)
+
+
+def changed_inside(content: Any, chance: random.Random) -> Any:
+    """Odd values in an object or a list, which itself stays one."""
+    if isinstance(content, list):
+        return [changed(item, chance) for item in content]
+    return {key: changed(value, chance) for key, value in content.items()}
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_no_signed_body_makes_the_door_or_the_relay_fail(source: str, store: Store) -> None:
     known, clock = SOURCES[source], store.web.clock()
-    options = {"header": "x-signature"} if source == "generic-hmac" else {}
+    options = {"header": "x-signature"} if source == "generic-hmac" else sealed.options_of(source)
     store.web.endpoints.add(source, secrets=(_secret(source),), options=options)
     client = store.app().test_client()
     path = Endpoint(source=source).path
     statuses = set()
-    for number, body in enumerate(bodies(source, 250)):
-        headers = _headers(source, body, number, int(clock.timestamp()))
+    for body, headers in requests(source, 250, int(clock.timestamp())):
         answer = client.post(path, data=body, headers=headers)
         statuses.add(answer.status_code)
         assert answer.status_code in {200, 204, 400, 422}, (answer.status_code, body[:200])
@@ -130,6 +179,8 @@ def test_a_naughty_text_comes_out_as_it_came_in(text: str, store: Store) -> None
 
 
 def _secret(source: str) -> str:
+    if source in sealed.SOURCES:
+        return sealed.secret_of(source)
     if SOURCES[source].setup.form == "user:password":
         return "a:b"
     if source == "salesforce-outbound-message":
