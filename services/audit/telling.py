@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from services.audit import telling_changes, telling_events
 from services.audit.telling_events import Body, Told, name_of
 
@@ -14,8 +17,9 @@ def told(topic: str, actor: str, body: Body | None) -> Told:
     if body is None:
         return Told(sentence=f"{topic}: the content of this entry was erased.")
     try:
-        return TELLERS[topic](body, name_of(actor))
+        said = TELLERS[topic](body, name_of(actor))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError):
         text = "; ".join(f"{key}: {value}" for key, value in body.items())
         sentence = f"{topic}: the content does not have the expected shape."
         return Told(sentence=sentence, excerpt=text, tone="bad")
+    return replace(said, sentence=re.sub(r"^the\b", "The", said.sentence))

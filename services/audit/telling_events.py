@@ -51,9 +51,9 @@ def shown(value: Any) -> str | None:
 def maker_text(maker: Body) -> str:
     if maker["kind"] == "person":
         return f"{maker['name']} (a person)"
-    return (
-        f"the {'rules' if maker['kind'] == 'rules' else 'model'} {maker['name']}@{maker['version']}"
-    )
+    if maker["kind"] == "rules":
+        return f"the rules (version {maker['version']})"
+    return f"the model {maker['name']} (prompt {maker['version']})"
 
 
 def value_changes(
@@ -162,7 +162,7 @@ def _classified(body: Body, _: str) -> Told:
         if field.get("evidence")
     ]
     return Told(
-        sentence=sentence[0].upper() + sentence[1:],
+        sentence=sentence,
         excerpt="\n".join(filter(None, texts)),
         changes=value_changes([field for proposal in proposals for field in proposal["fields"]]),
         outcome=outcome,
