@@ -213,6 +213,7 @@ def _sent(facts: Facts) -> Given:
 def _seen(facts: Facts) -> Given:
     seen = facts.of("model.asked", "record.read")
     texts, seqs = _sentences(seen, otherwise="No model was asked and no record was read.")
+    texts += [f"Fields read: {', '.join(f.body['fields'])}." for f in facts.of("record.read")]
     for fact in facts.of("event.classified"):
         maker = fact.body["maker"]
         if maker["kind"] == "rules":

@@ -222,8 +222,9 @@ def _replayed(body: Body, who: str) -> Told:
 
 def _read(body: Body, who: str) -> Told:
     fields = ", ".join(body["fields"])
+    number = _count(len(body["fields"]), "field")
     return Told(
-        sentence=f"{who} read {record_text(body['record'])} ({body['purpose']}): {fields}.",
+        sentence=f"{who} read {number} of {record_text(body['record'])} ({body['purpose']}).",
         outcome="read",
         details=(("Fields read", fields), ("Version", body.get("version") or "none given")),
     )
