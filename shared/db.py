@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,21 +132,30 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     """Insert the rows whose unique keys are not there yet; returns how many were."""
     if not rows:
         return 0
-    statement = insert_into(table, connection.dialect.name).on_conflict_do_nothing()
-    return connection.execute(statement, list(rows)).rowcount
+    return connection.execute(_insert_new(table, connection.dialect.name), list(rows)).rowcount
 
 
 def upsert(
     connection: Connection, table: Table, row: Mapping[str, Any], *, key: Sequence[str]
 ) -> None:
     """Insert the row, or update the one with the same ``key`` columns."""
-    statement = insert_into(table, connection.dialect.name).values(**row)
-    changes = {name: value for name, value in row.items() if name not in key}
-    if changes:
-        statement = statement.on_conflict_do_update(index_elements=list(key), set_=changes)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(key))
-    connection.execute(statement)
+    statement = _upsert(table, connection.dialect.name, tuple(key), tuple(row))
+    connection.execute(statement, dict(row))
+
+
+# Building a statement costs more than running it: each is built once.
+@cache
+def _insert_new(table: Table, dialect: str) -> Any:
+    return insert_into(table, dialect).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(table: Table, dialect: str, key: tuple[str, ...], columns: tuple[str, ...]) -> Any:
+    statement = insert_into(table, dialect)
+    changes = {name: statement.excluded[name] for name in columns if name not in key}
+    if not changes:
+        return statement.on_conflict_do_nothing(index_elements=list(key))
+    return statement.on_conflict_do_update(index_elements=list(key), set_=changes)
 
 
 def insert_into(table: Table, dialect: str) -> Any:

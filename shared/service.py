@@ -47,7 +47,9 @@ class Worker:
     """The part that consumes. ``prefetch`` is how many messages are handled in one commit.
 
     A handler does the slow work with no transaction open and returns the effect, which writes
-    state and publishes inside the batch's one transaction.
+    state and publishes inside the batch's one transaction. Up to ``threads`` handlers of a batch
+    wait for the outside side by side. Messages of the topics ``alone`` are never part of a batch:
+    what they do outside is committed and acknowledged before anything else begins.
     """
 
     settings: type
@@ -55,6 +57,8 @@ class Worker:
     handlers: Mapping[Topic, Handler]
     loops: tuple[Loop, ...] = ()
     prefetch: int = 1
+    threads: int = 1
+    alone: frozenset[Topic] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

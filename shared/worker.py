@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import structlog
@@ -46,9 +48,11 @@ class Consuming:
     broker_url: str
     stop: threading.Event
     publisher: Publisher = field(init=False)
+    _threads: ThreadPoolExecutor = field(init=False)
 
     def __post_init__(self) -> None:
         self.publisher = Publisher(self.broker_url)
+        self._threads = ThreadPoolExecutor(self.worker.threads, self.name)
 
     def run(self) -> None:
         """Until told to stop; a broker that goes away is waited for, with growing pauses."""
@@ -62,6 +66,7 @@ class Consuming:
                 self.stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
         self.publisher.close()
+        self._threads.shutdown()
 
     def _consume(self) -> None:
         # What a service wires may ask for less: one at a time where a model is asked.
@@ -75,13 +80,29 @@ class Consuming:
             consumer.close()
 
     def handle(self, batch: Sequence[Delivery]) -> None:
-        """Work, one commit, acknowledge. Raises `BrokerUnavailable` or `StoreUnavailable`."""
+        """All of them, in order. Raises `BrokerUnavailable` or `StoreUnavailable`."""
+        for is_alone, deliveries in groupby(batch, self._is_alone):
+            if is_alone:
+                for delivery in deliveries:
+                    self._handle_together([delivery])
+            else:
+                self._handle_together(list(deliveries))
+
+    def _is_alone(self, delivery: Delivery) -> bool:
+        if not self.worker.alone:
+            return False
+        try:
+            return delivery.envelope().topic in self.worker.alone
+        except Rejected:
+            return False
+
+    def _handle_together(self, batch: Sequence[Delivery]) -> None:
+        """Work, one commit, acknowledge."""
         fresh = self._fresh(batch)
         repeats = [Settlement(delivery=d) for d in batch if d not in fresh]
-        done: list[Done] = []
-        failed: list[Settlement] = []
-        for delivery in fresh:
-            self._work(delivery, done, failed)
+        ends = list(self._side_by_side(fresh))
+        done = [end for end in ends if isinstance(end, Done)]
+        failed = [end for end in ends if isinstance(end, Settlement)]
         reached("worker.before_commit")
         failed += self._commit(done)
         self._record_failures(failed)
@@ -102,14 +123,18 @@ class Consuming:
                 fresh.append(delivery)
         return fresh
 
-    def _work(self, delivery: Delivery, done: list[Done], failed: list[Settlement]) -> None:
+    def _side_by_side(self, fresh: Sequence[Delivery]) -> Iterable[Done | Settlement]:
+        if self.worker.threads == 1 or len(fresh) == 1:
+            return map(self._work, fresh)
+        return self._threads.map(self._work, fresh)
+
+    def _work(self, delivery: Delivery) -> Done | Settlement:
         try:
             envelope = delivery.envelope()
             effect = self._handler(envelope.topic)(envelope, self.deps)
         except Exception as error:  # noqa: BLE001 - every end of a handler is settled.
-            failed.append(Settlement(delivery=delivery, error=error))
-        else:
-            done.append(Done(delivery=delivery, envelope=envelope, effect=effect))
+            return Settlement(delivery=delivery, error=error)
+        return Done(delivery=delivery, envelope=envelope, effect=effect)
 
     def _handler(self, topic: Topic) -> Handler:
         try:

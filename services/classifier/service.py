@@ -22,6 +22,8 @@ from shared.service import Loop, Service, Worker
 from shared.settings import ServiceSettings, setting
 
 RULES_PREFETCH, MODEL_PREFETCH = 20, 1
+# A CRM answers in 50 to 500 ms: one after the other, a batch would take seconds.
+THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,5 +111,6 @@ SERVICE = Service(
             Loop(name="retention", seconds=3600, run=retain),
         ),
         prefetch=RULES_PREFETCH,
+        threads=THREADS,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -34,12 +35,12 @@ log = structlog.get_logger()
 
 def remember(envelope: Envelope, deps: WorkerDeps) -> Effect:  # noqa: ARG001 - every handler is called alike.
     """``event.classified``: proposals wait, a person must look, or nothing is to be done."""
-    return partial(_remember, answer=envelope.noun())
+    return partial(_remember, answer=envelope.noun(), body=envelope.body)
 
 
-def _remember(unit: Unit, *, answer: Classification) -> None:
+def _remember(unit: Unit, *, answer: Classification, body: Mapping[str, Any]) -> None:
     policy = policy_store.in_force(unit.db).policy
-    store.insert_classification(unit.db, answer)
+    store.insert_classification(unit.db, answer, body)
     own = echo.note(unit, answer)
     reached("remember.classified")
     laid = [_lay(unit, proposal, answer, own, policy) for proposal in answer.proposals]

@@ -21,6 +21,7 @@ from shared.bus.wake import notify
 from shared.crm.demo import DemoReader
 from shared.db import open_database
 from shared.domain.schema import now
+from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
 from shared.people import People
 from shared.service import Loop, Service, Web, Worker
@@ -125,6 +126,7 @@ def _api(deps: WebDeps) -> Any:
     return api(deps)
 
 
+PREFETCH = 20
 LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("relay", 0.5, _relay),
     ("completer", 5, complete),
@@ -142,6 +144,8 @@ SERVICE = Service(
         wire=wire_worker,
         handlers=HANDLERS,
         loops=tuple(Loop(name=name, seconds=every, run=run) for name, every, run in LOOPS),
+        prefetch=PREFETCH,
+        alone=frozenset({Topic.RECEIPT_ISSUED}),
     ),
 )
 

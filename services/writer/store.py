@@ -243,8 +243,11 @@ def sender_of(event: Event) -> str | None:
     return " · ".join(part for part in parts if part) or None
 
 
-def insert_classification(db: Connection, answer: Classification) -> bool:
-    """Keep the whole answer for the event; a later round replaces it. False: it was here."""
+def insert_classification(db: Connection, answer: Classification, body: Mapping[str, Any]) -> bool:
+    """Keep the whole answer for the event; a later round replaces it. False: it was here.
+
+    ``body`` is the answer as it came, plain and checked.
+    """
     row = {
         "event_id": answer.event.id,
         "outcome": str(answer.outcome),
@@ -255,7 +258,7 @@ def insert_classification(db: Connection, answer: Classification) -> bool:
         "sender": sender_of(answer.event),
         "flags": to_json(list(answer.flags)),
         # The steps (prompts among them) are for the log alone.
-        "body": to_json({**dump(ClassificationSchema, answer), "steps": []}),
+        "body": to_json({**body, "steps": []}),
     }
     is_new = db.scalar(select(func.count()).where(classifications.c.event_id == row["event_id"]))
     upsert(db, classifications, row, key=["event_id"])

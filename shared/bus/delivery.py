@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -28,6 +29,10 @@ class Delivery:
 
     def envelope(self) -> Envelope:
         """Raises `BadPayload` where the text is no envelope."""
+        return self._decoded
+
+    @cached_property
+    def _decoded(self) -> Envelope:
         return decode(self.text)
 
 

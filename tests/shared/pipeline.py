@@ -91,13 +91,14 @@ class Pipeline:
         publisher.close()
 
     @contextmanager
-    def consuming(self, handler: Handler, prefetch: int = 20) -> Iterator[None]:
+    def consuming(self, handler: Handler, prefetch: int = 20, **more: Any) -> Iterator[None]:
         stop = threading.Event()
         worker = Worker(
             settings=object,
             wire=lambda _: None,
             handlers=dict.fromkeys(Topic, handler),
             prefetch=prefetch,
+            **more,
         )
         loop = Consuming(
             name=self.service, worker=worker, deps=self.deps, broker_url=self.broker_url, stop=stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from shared import faultpoints
+from shared.domain.topics import Topic
 from shared.errors import BadPayload, StoreUnavailable
-from shared.service import do_nothing
-from tests.shared.pipeline import Pipeline, eventually
+from shared.service import Effect, do_nothing
+from tests.shared.pipeline import Deps, Pipeline, eventually
 
 
 @pytest.fixture
@@ -60,6 +62,31 @@ def test_a_bug_in_one_message_parks_that_one_and_only_that_one(pipeline: Pipelin
     with pipeline.consuming(handler):
         eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
     assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[4]})
+
+
+def test_handlers_of_a_batch_wait_side_by_side(pipeline: Pipeline) -> None:
+    together = threading.Barrier(3)
+
+    def wait(envelope: Any, deps: Deps) -> Effect:
+        together.wait(timeout=10)
+        return pipeline.note(envelope, deps)
+
+    sent = pipeline.tell(3)
+    with pipeline.consuming(wait, threads=3):
+        eventually(lambda: sorted(pipeline.noted()) == sorted(sent))
+
+
+def test_what_is_alone_is_committed_before_the_next_begins(pipeline: Pipeline) -> None:
+    seen: list[int] = []
+
+    def count(envelope: Any, deps: Deps) -> Effect:
+        seen.append(len(pipeline.noted()))
+        return pipeline.note(envelope, deps)
+
+    pipeline.tell(4)
+    with pipeline.consuming(count, alone=frozenset({Topic.WRITING_STOPPED})):
+        eventually(lambda: len(pipeline.noted()) == 4)
+    assert seen == [0, 1, 2, 3]
 
 
 def test_an_effect_that_cannot_commit_is_found_among_its_batch(pipeline: Pipeline) -> None:
