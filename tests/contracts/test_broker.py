@@ -1,4 +1,4 @@
-"""The contract of our brokers, held by the embedded one."""
+"""The contract of our brokers, held by the embedded one and by RabbitMQ."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kombu import Connection
 from shared.bus import transports
 from shared.bus.transports.sqlite.store import release_owner
 from tests.contracts.broker import Broker
+from tests.contracts.rabbitmq import Host, virtual_host
 
 pytest.register_assert_rewrite("tests.contracts.broker_cases")
 
@@ -29,6 +30,29 @@ class TestEmbeddedBroker(BrokerCases):
             # The supervisor does this for a dead child; otherwise the lease has to end.
             after_kill=partial(release_owner, path),
         )
+
+    @pytest.fixture
+    def connection(self, broker: Broker) -> Iterator[Connection]:
+        transports.register()
+        with Connection(broker.url) as connection:
+            broker.declare(connection)
+            yield connection
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with virtual_host() as host:
+        yield host
+
+
+def seen_by_itself(_: int) -> None:
+    """RabbitMQ sees that a connection is gone, and gives back what it held."""
+
+
+class TestRabbitMQ(BrokerCases):
+    @pytest.fixture
+    def broker(self, host: Host) -> Broker:
+        return Broker(url=host.url, prefix=f"t{uuid.uuid4().hex[:8]}", after_kill=seen_by_itself)
 
     @pytest.fixture
     def connection(self, broker: Broker) -> Iterator[Connection]:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import RecoverableConnectionError
 from kombu.message import Message
 
+from shared.bus.transports.batching import BatchingChannel, Outgoing
 from shared.bus.transports.refusal import LeaseLost
 from shared.bus.transports.sqlite import declarations
-from shared.bus.transports.sqlite.batch import LARGEST, Batch
 from shared.bus.transports.sqlite.declaring import DeclaringChannel
 from shared.bus.transports.sqlite.delivery import Deliveries, Delivery, Subscription
-from shared.bus.transports.sqlite.messages import HEADERS, Outgoing, Publication
+from shared.bus.transports.sqlite.messages import Publication, publication
 
 if TYPE_CHECKING:
     from shared.bus.transports.sqlite.store import Store
     from shared.bus.transports.sqlite.transport import Connection
 
 
-class Channel(DeclaringChannel):
+class Channel(BatchingChannel[Publication, Delivery], DeclaringChannel):
     """Publishes and settles from any thread; deliveries come through `Connection.drain_events`.
 
     A channel does not outlive its connection: afterwards every call raises
@@ -40,7 +39,7 @@ class Channel(DeclaringChannel):
         self.deliveries = Deliveries()
         self.subscriptions: dict[str, Subscription] = {}
         self._prefetch = 0
-        self._local = threading.local()
+        self.local = threading.local()
 
     @property
     def store(self) -> Store:
@@ -49,60 +48,10 @@ class Channel(DeclaringChannel):
             raise RecoverableConnectionError("the channel is closed")
         return self.connection.store
 
-    def prepare_message(
-        self,
-        body: bytes | str,
-        priority: int | None = None,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        properties: Mapping[str, Any] | None = None,
-    ) -> Outgoing:
-        return Outgoing(
-            body=body.encode() if isinstance(body, str) else bytes(body),
-            properties={
-                **(properties or {}),
-                "content_type": content_type,
-                "content_encoding": content_encoding,
-                "priority": priority or 0,
-                HEADERS: dict(headers or {}),
-            },
-        )
-
-    def basic_publish(self, message: Outgoing, **address: Any) -> None:
-        """Write the message durably, or add it to the open batch of this thread.
-
-        Raises `PublishError` where it is mandatory and no queue takes it, `NotFound` where
-        there is no such exchange.
-        """
-        open_batch = self._open_batch()
-        batch = open_batch or Batch(self)
-        batch.publish(message, **address)
-        if open_batch is None:
-            batch.flush()
-
-    def create_publish_batch(self, max_size: int) -> Batch:
-        """The session behind `kombu.Producer.batch`."""
-        return Batch(self, max_size)
-
-    @contextmanager
-    def batch(self, max_size: int = LARGEST) -> Iterator[Batch]:
-        """What this thread publishes and acknowledges inside becomes one transaction.
-
-        A second batch inside joins the first. An exception discards all of it.
-        """
-        if (outer := self._open_batch()) is not None:
-            yield outer
-            return
-        batch = self._local.batch = Batch(self, max_size)
-        try:
-            yield batch
-        except BaseException:
-            self._local.batch = None
-            batch.discard()
-            raise
-        self._local.batch = None
-        batch.flush()
+    def publication(
+        self, message: Outgoing, *, exchange: str, routing_key: str, mandatory: bool
+    ) -> Publication:
+        return publication(message, exchange=exchange, routing_key=routing_key, mandatory=mandatory)
 
     def write(
         self, publications: Sequence[Publication], acknowledged: Sequence[Delivery]
@@ -120,9 +69,6 @@ class Channel(DeclaringChannel):
         finally:
             self._forget(acknowledged)
         return refused, len(claims) - settled
-
-    def _open_batch(self) -> Batch | None:
-        return getattr(self._local, "batch", None)
 
     def basic_qos(
         self,
@@ -198,11 +144,7 @@ class Channel(DeclaringChannel):
         """
         with self.store.lock:
             deliveries = self.deliveries.handed(delivery_tag, multiple=multiple)
-        open_batch = self._open_batch()
-        batch = open_batch or Batch(self)
-        batch.acknowledge(deliveries)
-        if open_batch is None:
-            batch.flush()
+        self.acknowledge(deliveries)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Give the message back, which counts, or send it to the dead letters."""

@@ -12,7 +12,8 @@ from amqp.exceptions import PreconditionFailed
 from kombu.message import Message
 from kombu.utils import json
 
-from shared.bus.transports.sqlite.messages import HEADERS, Claim, Stored
+from shared.bus.transports.batching import HEADERS
+from shared.bus.transports.sqlite.messages import Claim, Stored
 
 # A consumer without a prefetch limit still leases in portions.
 PORTION: Final = 100

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
 
 from kombu.utils import json
 
-# Kept beside the body rather than among the headers that the publisher chose.
-HEADERS: Final = "application_headers"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outgoing:
-    """What kombu hands back to `Channel.basic_publish`; ``properties`` are AMQP's basic ones."""
-
-    body: bytes
-    properties: dict[str, Any]
+from shared.bus.transports.batching import HEADERS, Outgoing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,65 @@
+"""A virtual host of a real RabbitMQ for one test run; `deploy/dev/services` starts the server."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+
+URL = os.environ.get("TEST_RABBITMQ_URL", "pika://guest:guest@127.0.0.1:5673/%2F")
+MANAGEMENT = os.environ.get("TEST_RABBITMQ_MANAGEMENT", "http://127.0.0.1:15673")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A virtual host. ``url`` opens it as the administrator."""
+
+    name: str
+    url: str
+
+    def url_of(self, user: str, password: str) -> str:
+        address = urlsplit(self.url)
+        return f"pika://{user}:{password}@{address.hostname}:{address.port}/{self.name}"
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """A call of the management plugin, below ``/api/``."""
+        return _api(method, path, body)
+
+
+@contextmanager
+def virtual_host() -> Iterator[Host]:
+    """A fresh one, deleted afterwards. Without a server the test is skipped; in CI it fails."""
+    name = f"t{uuid.uuid4().hex[:10]}"
+    try:
+        _api("PUT", f"vhosts/{name}")
+    except requests.RequestException:
+        if os.environ.get("CI"):
+            pytest.fail("no RabbitMQ: deploy/dev/services start rabbitmq")
+        pytest.skip("no RabbitMQ: deploy/dev/services start rabbitmq")
+    address = urlsplit(URL)
+    permissions = {"configure": ".*", "write": ".*", "read": ".*"}
+    _api("PUT", f"permissions/{name}/{address.username}", permissions)
+    try:
+        yield Host(name=name, url=URL.rpartition("/")[0] + f"/{name}")
+    finally:
+        _api("DELETE", f"vhosts/{name}")
+
+
+def _api(method: str, path: str, body: Any = None) -> Any:
+    address = urlsplit(URL)
+    answer = requests.request(
+        method,
+        f"{MANAGEMENT}/api/{quote(path, safe='/%')}",
+        json={} if body is None and method == "PUT" else body,
+        auth=(str(address.username), str(address.password)),
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
