@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run setup check test vectors bench
+.PHONY: help run setup check test services vectors bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ check: .venv/dev ## format, lint, types and import walls
 
 test: .venv/dev ## run the tests (T=name for some of them)
 	$(BIN)/python -m pytest $(if $(T),-k "$(T)")
+
+services: ## start the real servers on this machine (deploy/dev/services stop ends them)
+	@deploy/dev/services start
 
 vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=path)
 	$(BIN)/python -m tests.vectors $(FILE)

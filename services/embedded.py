@@ -88,7 +88,7 @@ class Supervisor:
         for child in self.children:
             if child.pid and _has_ended(child.pid):
                 log.warning("process ended", process=child.name, pid=child.pid)
-                release_owner(self.home.bus_file, child.pid)
+                _release(self.home, child.pid)
                 is_steady = time.monotonic() - child.started > STEADY_SECONDS
                 child.pause = FIRST_PAUSE if is_steady else min(child.pause * 2, LONGEST_PAUSE)
                 child.due, child.pid = time.monotonic() + child.pause, 0
@@ -136,7 +136,13 @@ def prepare_databases(home: Installation) -> None:
     declare(connection)
     connection.release()
     # Nobody of a former tree lives: whatever it held comes back now, not when leases end.
-    release_owner(home.bus_file, "")
+    _release(home, "")
+
+
+def _release(home: Installation, owner: int | str) -> None:
+    """The embedded broker does not see that a process is gone; any other one does."""
+    if not home.run.broker_url:
+        release_owner(home.bus_file, owner)
 
 
 def _worker(home: Installation, service: Service) -> Callable[[], None]:

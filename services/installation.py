@@ -39,6 +39,11 @@ class RunSettings:
     port: int = setting("port of the pages and the hooks", default=8080)
     crm_port: int = setting("port of the demo CRM; 0 means PORT + 1", default=0)
     public_url: str = setting("address that senders and people use", default="")
+    broker_url: str = setting(
+        "another broker than the embedded one: pika://user:password@host/vhost",
+        default="",
+        secret=True,
+    )
     web_workers: int = setting("web processes", default=2)
     web_threads: int = setting("threads of each web process", default=32)
 
@@ -68,7 +73,8 @@ class Installation:
 
     @property
     def bus_url(self) -> str:
-        return f"durable+sqlite:///{self.bus_file}"
+        """The broker that was asked for; without one the embedded broker's file."""
+        return self.run.broker_url or f"durable+sqlite:///{self.bus_file}"
 
     @property
     def people(self) -> Path:

@@ -16,8 +16,8 @@ from services.audit.checkpoints import last_checkpoint
 from services.installation import Installation
 from services.writer import queries
 from shared.access import current_person, role
+from shared.bus.depths import depths
 from shared.bus.topology import work_queues
-from shared.bus.transports.sqlite.depths import depths
 from shared.db import reading
 from shared.domain.schema import parse_instant
 from shared.web import Measure
@@ -44,11 +44,11 @@ class StatusDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLine:
-    """``oldest`` is the age of the oldest waiting message in seconds."""
+    """``oldest`` is the age of the oldest waiting message in seconds, where the broker tells it."""
 
     name: str
     waiting: int
-    oldest: float
+    oldest: float | None
     parked: int
 
 
@@ -76,8 +76,8 @@ def status(deps: StatusDeps) -> Blueprint:
 
 
 def queue_lines(home: Installation) -> list[QueueLine]:
-    """One line for each work queue, from the broker's own file."""
-    found = depths(home.bus_file)
+    """One line for each work queue."""
+    found = depths(home.bus_url)
     return [
         QueueLine(
             name=name,
@@ -94,7 +94,8 @@ def measures(deps: StatusDeps) -> Iterable[Measure]:
     for line in queue_lines(deps.home):
         labels = {"queue": line.name}
         yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
-        yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
+        if line.oldest is not None:
+            yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
         yield _gauge("dead_letters", "Messages parked", line.parked, labels)
     counted = balance(deps.parts["audit"])
     for state in STATES:

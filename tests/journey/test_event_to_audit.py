@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from tests.contracts.rabbitmq import virtual_host
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
 NEW_PHONE = "+12025550186"
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with running(tmp_path_factory.mktemp("product")) as product:
-        yield product
+@pytest.fixture(scope="module", params=["embedded", "rabbitmq"])
+def product(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """On the embedded broker, and the same code on RabbitMQ."""
+    with virtual_host() if request.param == "rabbitmq" else nullcontext() as host:
+        extra = {} if host is None else {"BROKER_URL": host.url}
+        with running(tmp_path_factory.mktemp("product"), **extra) as product:
+            yield product
 
 
 @pytest.fixture(scope="module")

@@ -67,26 +67,19 @@ class Connection:
         self.link.close()
 
     def drain_events(self, timeout: float | None = None) -> None:
-        """Hand one message to its consumer. Raises `socket.timeout` when none came,
-        `RecoverableConnectionError` when the connection is gone.
+        """Hand what has arrived to its consumers, one message at least.
+
+        Raises `socket.timeout` when none came, `RecoverableConnectionError` when the connection
+        is gone. A consumer that raises leaves the rest for the next call.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            arrival = self._take(deadline)
-            if isinstance(arrival, Exception):
-                raise arrival
-            tag = arrival.method.consumer_tag
-            callback = arrival.channel.callbacks.get(tag)
-            # What came on a channel that has ended is in its queue again.
-            if callback is not None and not arrival.channel.closed:
-                callback(
-                    delivered(
-                        arrival.channel, arrival.method, arrival.properties, arrival.body, tag
-                    )
-                )
-                return
+        is_handed = False
+        while not is_handed:
+            for _ in range(self._await(deadline)):
+                is_handed = self._hand_over() or is_handed
 
-    def _take(self, deadline: float | None) -> Arrival | Exception:
+    def _await(self, deadline: float | None) -> int:
+        """How many arrivals there are; waits for the first."""
         with self._news:
             while not self._waiting:
                 if not self.connected:
@@ -95,7 +88,23 @@ class Connection:
                 if left is not None and left <= 0:
                     raise socket.timeout  # noqa: UP041 - kombu's documented name
                 self._news.wait(left)
-            return self._waiting.popleft()
+            return len(self._waiting)
+
+    def _hand_over(self) -> bool:
+        """Whether a consumer got the next message. Raises the news that is an error."""
+        with self._news:
+            if not self._waiting:
+                return False  # A consumer was cancelled meanwhile, and took out what was its own.
+            arrival = self._waiting.popleft()
+        if isinstance(arrival, Exception):
+            raise arrival
+        channel, tag = arrival.channel, arrival.method.consumer_tag
+        callback = channel.callbacks.get(tag)
+        # What came on a channel that has ended is in its queue again.
+        if callback is None or channel.closed:
+            return False
+        callback(delivered(channel, arrival.method, arrival.properties, arrival.body, tag))
+        return True
 
     def take_out(self, channel: Channel, consumer_tag: str) -> list[int]:
         """The delivery tags of what waits here for a consumer; it does not any more."""
@@ -114,7 +123,12 @@ class Connection:
     # From here on everything runs in the loop's thread.
 
     def arrived(self, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
-        self._put(Arrival(channel=channel, method=method, properties=properties, body=body))
+        """Whoever waits is woken once for all that the broker sent together."""
+        arrival = Arrival(channel=channel, method=method, properties=properties, body=body)
+        with self._news:
+            self._waiting.append(arrival)
+            if len(self._waiting) == 1:
+                self.link.pika.ioloop.add_callback_threadsafe(self._wake)
 
     def cancelled(self, channel: Channel, consumer_tag: str) -> None:
         """The broker has ended a subscription: its queue is gone."""
@@ -126,9 +140,13 @@ class Connection:
         if channel.callbacks:
             self._put(error)
 
-    def _put(self, news: Arrival | Exception) -> None:
+    def _put(self, error: Exception) -> None:
         with self._news:
-            self._waiting.append(news)
+            self._waiting.append(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._news:
             self._news.notify_all()
 
 

@@ -17,7 +17,7 @@ JOIN messages ON messages.id = counted.oldest
 """
 
 
-def depths(path: Path) -> dict[str, tuple[int, float]]:
+def depths(path: Path) -> dict[str, tuple[int, float | None]]:
     """Queue → messages waiting or in hand, and the age of the oldest in seconds.
 
     The age is that of the envelope: a message that was retried is as old as its first try.

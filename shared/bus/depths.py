@@ -1,0 +1,39 @@
+"""How much waits in each queue: asked of whichever broker there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amqp.exceptions import NotFound
+from kombu.entity import Queue
+
+from shared.bus.connection import Connection, connect, translated
+from shared.bus.topology import all_queues
+from shared.bus.transports.sqlite import depths as embedded
+
+EMBEDDED = "durable+sqlite:///"
+
+
+def depths(broker_url: str) -> dict[str, tuple[int, float | None]]:
+    """Queue → messages waiting (embedded: or in hand), and the age of the oldest in seconds.
+
+    RabbitMQ does not tell ages without handing messages out: ``None``. Raises `BrokerUnavailable`.
+    """
+    if broker_url.startswith(EMBEDDED):
+        return embedded.depths(Path(broker_url.removeprefix(EMBEDDED)))
+    connection = connect(broker_url)
+    try:
+        return {queue.name: (_waiting(connection, queue), None) for queue in all_queues()}
+    finally:
+        connection.release()
+
+
+def _waiting(connection: Connection, queue: Queue) -> int:
+    """0 where the queue is not declared yet, which is what readiness is there to say."""
+    with translated():
+        try:
+            with connection.channel() as channel:
+                bound = queue.bind(channel)
+                return int(bound.queue_declare(passive=True).message_count)
+        except NotFound:
+            return 0
