@@ -27,7 +27,7 @@ from services.writer.service import SERVICE as WRITER
 from shared.bus.connection import connect
 from shared.bus.topology import declare
 from shared.bus.transports.sqlite.store import release_owner
-from shared.db import open_database
+from shared.db import make_schema, open_database
 from shared.errors import ConfigurationError
 from shared.migrations import migrate
 from shared.processes import die_with, show_name
@@ -127,9 +127,11 @@ def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
     for service in SERVICES:
         engine = open_database(home.database(service.name), pooled=False)
+        make_schema(engine)
         migrate(engine, service.name)
         engine.dispose()
     sessions = open_database(home.database("sessions"), pooled=False)
+    make_schema(sessions)
     migrate(sessions, "sessions")
     sessions.dispose()
     connection = connect(home.bus_url)

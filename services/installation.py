@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.db import in_schema
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError
 from shared.keys import load_public, make_key, write_secret
@@ -46,6 +47,12 @@ class RunSettings:
     )
     web_workers: int = setting("web processes", default=2)
     web_threads: int = setting("threads of each web process", default=32)
+
+    database_url: str = setting(
+        "another database than the embedded one: postgresql+psycopg://user:password@host/name",
+        default="",
+        secret=True,
+    )
 
     @property
     def is_loopback(self) -> bool:
@@ -97,6 +104,12 @@ class Installation:
         return f"http://127.0.0.1:{self.run.crm_port or self.run.port + 1}"
 
     def database(self, name: str) -> str:
+        """A file for each service; in a database that was asked for, a schema for each."""
+        if self.run.database_url:
+            return in_schema(self.run.database_url, name)
+        return self.embedded_database(name)
+
+    def embedded_database(self, name: str) -> str:
         return f"sqlite:///{self.root / name}.db"
 
     def token(self, name: str) -> str:
@@ -178,7 +191,7 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
-        log = {"SEARCH_URL": self.database("search"), "KEYS_DIR": keys}
+        log = {"SEARCH_URL": self.embedded_database("search"), "KEYS_DIR": keys}
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
             ("ingest", "worker"): raw,

@@ -13,12 +13,14 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.schema import CreateSchema
 
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError, StoreUnavailable
 from shared.process_lock import ProcessLock
 
 BUSY_SECONDS = 30
+CONNECT_SECONDS = 10
 
 
 def open_database(url: str, *, pooled: bool = True) -> Engine:
@@ -33,7 +35,7 @@ def open_database(url: str, *, pooled: bool = True) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(url, parsed.database or "", pooled=pooled)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True)
+        return _open_postgresql(url)
     raise ConfigurationError("the database must be sqlite:///… or postgresql+psycopg://…")
 
 
@@ -42,6 +44,7 @@ def _open_sqlite(url: str, path: str, *, pooled: bool) -> Engine:
     turn = ProcessLock(Path(f"{path}.turn")) if path and path != ":memory:" else nullcontext()
     engine = create_engine(
         url,
+        hide_parameters=True,  # An error goes into a log, and what was written is personal.
         execution_options={"turn": turn},
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         poolclass=QueuePool if pooled else NullPool,
@@ -50,6 +53,44 @@ def _open_sqlite(url: str, path: str, *, pooled: bool) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_postgresql(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=4,
+        max_overflow=60,
+        connect_args={"connect_timeout": CONNECT_SECONDS},
+    )
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    """Those who write to a schema take turns, as SQLite's writers do, until their commit is over.
+
+    What a writer counts or finds missing is then still so when it commits (caps, leases, who
+    supersedes whom); see deploy/decisions/0017.
+    """
+    if connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(current_schema()))")
+
+
+def in_schema(url: str, schema: str) -> str:
+    """The same PostgreSQL database, seen from one schema."""
+    changed = make_url(url).update_query_dict({"options": f"-csearch_path={schema}"})
+    return changed.render_as_string(hide_password=False)
+
+
+def make_schema(engine: Engine) -> None:
+    """The schema that the URL names, where it is not there yet; SQLite has none."""
+    if engine.dialect.name != "postgresql":
+        return
+    schema = str(engine.url.query["options"]).partition("search_path=")[2]
+    with translated(), engine.begin() as connection:
+        connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
@@ -90,8 +131,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One read transaction: everything in it sees the same state."""
-    with translated(), engine.connect() as connection, connection.begin():
-        yield connection
+    level = {} if engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    with translated(), engine.connect().execution_options(**level) as connection:
+        with connection.begin():
+            yield connection
 
 
 def defer_checkpoints(connection: Connection) -> None:
@@ -146,12 +189,12 @@ def upsert(
 # Building a statement costs more than running it: each is built once.
 @cache
 def _insert_new(table: Table, dialect: str) -> Any:
-    return insert_into(table, dialect).on_conflict_do_nothing()
+    return insert_into(table, dialect).inline().on_conflict_do_nothing()
 
 
 @cache
 def _upsert(table: Table, dialect: str, key: tuple[str, ...], columns: tuple[str, ...]) -> Any:
-    statement = insert_into(table, dialect)
+    statement = insert_into(table, dialect).inline()
     changes = {name: statement.excluded[name] for name in columns if name not in key}
     if not changes:
         return statement.on_conflict_do_nothing(index_elements=list(key))

@@ -23,10 +23,10 @@ def lease_table(metadata: MetaData) -> Table:
     return Table(
         "leases",
         metadata,
-        Column("name", String(100), primary_key=True),
-        Column("owner", String(200), nullable=False),
+        Column("name", String, primary_key=True),
+        Column("owner", String, nullable=False),
         Column("fence", Integer, nullable=False),
-        Column("until", String(32), nullable=False),
+        Column("until", String, nullable=False),
     )
 
 

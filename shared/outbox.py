@@ -65,19 +65,19 @@ class Outbox:
             "outbox",
             metadata,
             Column("seq", Integer, primary_key=True, autoincrement=True),
-            Column("message_id", String(64), nullable=False, unique=True),
-            Column("topic", String(64), nullable=False),
-            Column("chain", String(64), nullable=False, index=True),
+            Column("message_id", String, nullable=False, unique=True),
+            Column("topic", String, nullable=False),
+            Column("chain", String, nullable=False, index=True),
             Column("body", Text),
-            Column("created_at", String(32), nullable=False),
-            Column("sent_at", String(32), index=True),
+            Column("created_at", String, nullable=False),
+            Column("sent_at", String, index=True),
             sqlite_autoincrement=True,
         )
         self.inbox = Table(
             "inbox",
             metadata,
-            Column("message_id", String(64), primary_key=True),
-            Column("handled_at", String(32), nullable=False, index=True),
+            Column("message_id", String, primary_key=True),
+            Column("handled_at", String, nullable=False, index=True),
         )
 
     def add(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:

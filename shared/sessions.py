@@ -24,20 +24,20 @@ metadata = MetaData()
 SESSIONS = Table(
     "sessions",
     metadata,
-    Column("hash", String(64), primary_key=True),
-    Column("person", String(100), nullable=False, index=True),
-    Column("level", String(20), nullable=False),
-    Column("device", String(100), nullable=False),
-    Column("created_at", String(32), nullable=False),
-    Column("seen_at", String(32), nullable=False),
-    Column("expires_at", String(32), nullable=False),
+    Column("hash", String, primary_key=True),
+    Column("person", String, nullable=False, index=True),
+    Column("level", String, nullable=False),
+    Column("device", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("seen_at", String, nullable=False),
+    Column("expires_at", String, nullable=False),
 )
 FAILURES = Table(
     "sign_in_failures",
     metadata,
-    Column("key", String(120), primary_key=True),
+    Column("key", String, primary_key=True),
     Column("count", Integer, nullable=False),
-    Column("last_at", String(32), nullable=False),
+    Column("last_at", String, nullable=False),
 )
 
 

@@ -27,14 +27,14 @@ ENTRIES = Table(
     "entries",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("at", String(32), nullable=False),
-    Column("topic", String(64), nullable=False),
+    Column("at", String, nullable=False),
+    Column("topic", String, nullable=False),
     Column("actor", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("chain", Text, nullable=False, index=True),
-    Column("message_id", String(200), nullable=False, unique=True),
+    Column("message_id", String, nullable=False, unique=True),
     Column("cause", Text),
-    Column("commitment", String(64), nullable=False),
+    Column("commitment", String, nullable=False),
     Column("nodes", LargeBinary, nullable=False),
 )
 
@@ -54,7 +54,7 @@ CHAIN_KEYS = Table(
     metadata,
     Column("chain", Text, primary_key=True),
     Column("wrapped", LargeBinary),
-    Column("erased_at", String(32)),
+    Column("erased_at", String),
     sqlite_with_rowid=False,
 )
 
@@ -82,9 +82,9 @@ CHECKPOINTS = Table(
     "checkpoints",
     metadata,
     Column("size", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("root", String(64), nullable=False),
+    Column("root", String, nullable=False),
     Column("note", Text, nullable=False),
-    Column("at", String(32), nullable=False),
+    Column("at", String, nullable=False),
 )
 
 # How each accepted event ended so far: the balance is counted from here and nowhere else.
@@ -92,7 +92,7 @@ EVENT_ENDS = Table(
     "event_ends",
     metadata,
     Column("event", Text, primary_key=True),
-    Column("outcome", String(40), index=True),
+    Column("outcome", String, index=True),
     Column("failed", Boolean, nullable=False),
 )
 
@@ -102,5 +102,5 @@ UNMASKINGS = Table(
     metadata,
     Column("person", Text, primary_key=True),
     Column("chain", Text, primary_key=True),
-    Column("until", String(32), nullable=False),
+    Column("until", String, nullable=False),
 )

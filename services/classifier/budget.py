@@ -61,10 +61,10 @@ class Spending:
         self.asks = Table(
             "asks",
             metadata,
-            Column("id", String(120), primary_key=True),
-            Column("chain", String(64), nullable=False, index=True),
-            Column("asked_at", String(32), nullable=False, index=True),
-            Column("sender", String(64), nullable=False),
+            Column("id", String, primary_key=True),
+            Column("chain", String, nullable=False, index=True),
+            Column("asked_at", String, nullable=False, index=True),
+            Column("sender", String, nullable=False),
             Column("tokens", Integer, nullable=False),
             Column("attempts", Integer, nullable=False),
             Column("replies", Text),
@@ -72,7 +72,7 @@ class Spending:
         self.days = Table(
             "budget_days",
             metadata,
-            Column("day", String(10), primary_key=True),
+            Column("day", String, primary_key=True),
             Column("key", LargeBinary, nullable=False),
         )
 

@@ -26,10 +26,10 @@ leases = lease_table(metadata)
 remembered = Table(
     "remembered",
     metadata,
-    Column("event_id", String(64), primary_key=True),
-    Column("chain", String(64), nullable=False, index=True),
+    Column("event_id", String, primary_key=True),
+    Column("chain", String, nullable=False, index=True),
     Column("event", Text, nullable=False),
-    Column("at", String(32), nullable=False, index=True),
+    Column("at", String, nullable=False, index=True),
 )
 
 

@@ -23,15 +23,15 @@ metadata = MetaData()
 deliveries = Table(
     "deliveries",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("source", String(100), nullable=False),
-    Column("endpoint", String(100), nullable=False),
-    Column("received_at", String(32), nullable=False),
-    Column("method", String(10), nullable=False),
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("received_at", String, nullable=False),
+    Column("method", String, nullable=False),
     Column("url", Text, nullable=False),
     Column("headers", Text, nullable=False),  # JSON, only those that the source reads
     Column("options", Text),  # JSON, the endpoint's as they were; null: none
-    Column("raw_sha256", String(64), nullable=False),
+    Column("raw_sha256", String(), nullable=False),
     Column("size", Integer, nullable=False),
     Column("content", LargeBinary),  # null: in a file, empty of news, or expired
     Column("is_expired", Integer, nullable=False, default=0),
@@ -43,16 +43,16 @@ accepted = Table(
     "accepted",
     metadata,
     Column("seq", Integer, primary_key=True),
-    Column("id", String(36), nullable=False, unique=True),
-    Column("source", String(100), nullable=False),
-    Column("endpoint", String(100), nullable=False),
+    Column("id", String, nullable=False, unique=True),
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
     Column("dedup_key", Text, nullable=False),
-    Column("type", String(200), nullable=False),
-    Column("delivery_id", String(40), nullable=False),
+    Column("type", String, nullable=False),
+    Column("delivery_id", String, nullable=False),
     Column("position", Integer, nullable=False),
-    Column("received_at", String(32), nullable=False),
-    Column("sent_at", String(32)),
-    Column("sent_as", String(64)),  # the topic it went out under
+    Column("received_at", String, nullable=False),
+    Column("sent_at", String),
+    Column("sent_as", String),  # the topic it went out under
     Column("replays", Integer, nullable=False, default=0),
 )
 Index("accepted_unsent", accepted.c.seq, sqlite_where=accepted.c.sent_at.is_(None),
@@ -62,17 +62,17 @@ Index("accepted_unsent", accepted.c.seq, sqlite_where=accepted.c.sent_at.is_(Non
 refusals = Table(
     "refusals",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("source", String(100), nullable=False),
-    Column("endpoint", String(100), nullable=False),
-    Column("reason", String(100), nullable=False),
+    Column("id", String, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("reason", String, nullable=False),
     Column("detail", Text, nullable=False),
     Column("is_verified", Integer, nullable=False),
-    Column("received_at", String(32), nullable=False),
-    Column("raw_sha256", String(64)),
+    Column("received_at", String, nullable=False),
+    Column("raw_sha256", String()),
     Column("count", Integer, nullable=False),
-    Column("due_at", String(32), nullable=False),
-    Column("sent_at", String(32)),
+    Column("due_at", String, nullable=False),
+    Column("sent_at", String),
 )
 Index("refusals_unsent", refusals.c.due_at, sqlite_where=refusals.c.sent_at.is_(None),
       postgresql_where=refusals.c.sent_at.is_(None))  # fmt: skip
@@ -81,13 +81,13 @@ Index("refusals_unsent", refusals.c.due_at, sqlite_where=refusals.c.sent_at.is_(
 tallies = Table(
     "tallies",
     metadata,
-    Column("source", String(100), nullable=False),
-    Column("endpoint", String(100), nullable=False),
-    Column("day", String(10), nullable=False),
-    Column("result", String(20), nullable=False),
-    Column("reason", String(100), nullable=False),
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("day", String, nullable=False),
+    Column("result", String, nullable=False),
+    Column("reason", String, nullable=False),
     Column("count", Integer, nullable=False),
-    Column("last_at", String(32), nullable=False),
+    Column("last_at", String, nullable=False),
     Column("detail", Text, nullable=False),
     PrimaryKeyConstraint("source", "endpoint", "day", "result", "reason"),
 )
@@ -96,9 +96,9 @@ tallies = Table(
 raw_files = Table(
     "raw_files",
     metadata,
-    Column("sha256", String(64), primary_key=True),
+    Column("sha256", String(), primary_key=True),
     Column("size", Integer, nullable=False),
-    Column("expires_at", String(32), nullable=False, index=True),
+    Column("expires_at", String, nullable=False, index=True),
 )
 
 leases = lease_table(metadata)

@@ -23,15 +23,15 @@ def upgrade() -> None:
         "chain_keys",
         sa.Column("chain", sa.Text(), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=True),
-        sa.Column("erased_at", sa.String(length=32), nullable=True),
+        sa.Column("erased_at", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("chain"),
     )
     op.create_table(
         "checkpoints",
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("root", sa.String(length=64), nullable=False),
+        sa.Column("root", sa.String(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("at", sa.String(length=32), nullable=False),
+        sa.Column("at", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("size"),
     )
     op.create_table(
@@ -45,14 +45,14 @@ def upgrade() -> None:
     op.create_table(
         "entries",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("at", sa.String(length=32), nullable=False),
-        sa.Column("topic", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.String(), nullable=False),
+        sa.Column("topic", sa.String(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("chain", sa.Text(), nullable=False),
-        sa.Column("message_id", sa.String(length=200), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
         sa.Column("cause", sa.Text(), nullable=True),
-        sa.Column("commitment", sa.String(length=64), nullable=False),
+        sa.Column("commitment", sa.String(), nullable=False),
         sa.Column("nodes", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("message_id"),
@@ -61,35 +61,35 @@ def upgrade() -> None:
     op.create_table(
         "event_ends",
         sa.Column("event", sa.Text(), nullable=False),
-        sa.Column("outcome", sa.String(length=40), nullable=True),
+        sa.Column("outcome", sa.String(), nullable=True),
         sa.Column("failed", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("event"),
     )
     op.create_index(op.f("ix_event_ends_outcome"), "event_ends", ["outcome"], unique=False)
     op.create_table(
         "inbox",
-        sa.Column("message_id", sa.String(length=64), nullable=False),
-        sa.Column("handled_at", sa.String(length=32), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("handled_at", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("message_id"),
     )
     op.create_index(op.f("ix_inbox_handled_at"), "inbox", ["handled_at"], unique=False)
     op.create_table(
         "leases",
-        sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("owner", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
-        sa.Column("until", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
         "outbox",
         sa.Column("seq", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("message_id", sa.String(length=64), nullable=False),
-        sa.Column("topic", sa.String(length=64), nullable=False),
-        sa.Column("chain", sa.String(length=64), nullable=False),
+        sa.Column("message_id", sa.String(), nullable=False),
+        sa.Column("topic", sa.String(), nullable=False),
+        sa.Column("chain", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=True),
-        sa.Column("created_at", sa.String(length=32), nullable=False),
-        sa.Column("sent_at", sa.String(length=32), nullable=True),
+        sa.Column("created_at", sa.String(), nullable=False),
+        sa.Column("sent_at", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sa.UniqueConstraint("message_id"),
         sqlite_autoincrement=True,
@@ -106,6 +106,6 @@ def upgrade() -> None:
         "unmaskings",
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("chain", sa.Text(), nullable=False),
-        sa.Column("until", sa.String(length=32), nullable=False),
+        sa.Column("until", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("person", "chain"),
     )
