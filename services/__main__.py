@@ -91,7 +91,9 @@ def demo(home: Installation, *, clear: bool) -> None:
         try:
             status = send(post, base_url=base, public_url=home.public_url, secrets=secrets)
         except OSError as error:
-            raise click.ClickException(f"nothing answers at {base}: start `make run`") from error
+            raise click.ClickException(
+                f"nothing answers at {base}: start `make run`, or set PORT as it was set there"
+            ) from error
         mark = click.style("✓", fg="green") if status < 300 else click.style("✗", fg="red")
         click.echo(f"{mark} {status}  {post.what}  ({post.source})")
         failed += status >= 300

@@ -189,7 +189,9 @@ def upsert(
 # Building a statement costs more than running it: each is built once.
 @cache
 def _insert_new(table: Table, dialect: str) -> Any:
-    return insert_into(table, dialect).inline().on_conflict_do_nothing()
+    statement = insert_into(table, dialect).inline().on_conflict_do_nothing()
+    # Without it SQLAlchemy forgets the count of an insert as soon as psycopg's cursor is closed.
+    return statement.execution_options(preserve_rowcount=True)
 
 
 @cache

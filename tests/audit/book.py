@@ -23,6 +23,7 @@ from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import TOPICS, Topic
 from shared.keys import make_key, write_secret
+from tests.databases import fresh_database
 
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
@@ -43,7 +44,7 @@ class Book:
         make_key(keys, "checkpoints")
         if not (keys / "ledger.key").exists():
             write_secret(keys / "ledger.key", bytes(range(32)))
-        engine = open_database(f"sqlite:///{self.folder}/audit.db")
+        engine = open_database(fresh_database(self.folder, "audit"))
         metadata.create_all(engine)
         signer = load_signer(keys)
         self.deps = WorkerDeps(

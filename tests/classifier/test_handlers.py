@@ -27,6 +27,7 @@ from shared.domain.topics import TOPICS, Topic
 from shared.errors import BadPayload, ConfigurationError, CRMUnavailable, ModelUnavailable
 from shared.outbox import Outgoing, Relay, UnitOfWork
 from tests.classifier import examples, hostile
+from tests.databases import fresh_database
 from tests.fakes.crm_fixtures import READ, Crm, running_crm
 from tests.fakes.faulty_crm import status
 from tests.fakes.openai_server import OpenAIServer, Script, completion, error, running_openai
@@ -64,7 +65,7 @@ class Clock:
 
 @pytest.fixture
 def deps(tmp_path: Path, crm: Crm) -> WorkerDeps:
-    engine = open_database(f"sqlite:///{tmp_path / 'classifier.db'}")
+    engine = open_database(fresh_database(tmp_path, "classifier"))
     store.metadata.create_all(engine)
     clock = Clock()
     return WorkerDeps(

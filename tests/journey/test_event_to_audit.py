@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
+from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.product import Client, Product, eventually, running
 
@@ -15,14 +15,18 @@ DANA = "dana.miller@example.com"
 NEW_PHONE = "+12025550186"
 
 
-@pytest.fixture(scope="module", params=["embedded", "rabbitmq"])
+@pytest.fixture(scope="module", params=["embedded", "distributed"])
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """On the embedded broker, and the same code on RabbitMQ."""
-    with virtual_host() if request.param == "rabbitmq" else nullcontext() as host:
-        extra = {} if host is None else {"BROKER_URL": host.url}
-        with running(tmp_path_factory.mktemp("product"), **extra) as product:
+    """On files alone, and the same code on RabbitMQ and PostgreSQL."""
+    folder = tmp_path_factory.mktemp("product")
+    if request.param == "embedded":
+        with running(folder) as product:
+            yield product
+        return
+    with virtual_host() as host, fresh_postgresql() as url:
+        with running(folder, BROKER_URL=host.url, DATABASE_URL=url) as product:
             yield product
 
 

@@ -17,6 +17,7 @@ from shared.errors import BadPayload, NotApproved, StoreUnavailable
 from shared.people import People
 from shared.sessions import Sessions
 from shared.web import Banner, Measure, build_app
+from tests.databases import fresh_database
 
 HERE = Path(__file__).parent
 
@@ -110,7 +111,7 @@ class Office:
             clock=self.clock,
             on_change=lambda *change: self.changes.append(change),
         )
-        engine = open_database(f"sqlite:///{self.folder}/sessions.db")
+        engine = open_database(fresh_database(self.folder, "sessions"))
         self.sessions = Sessions(engine=engine, clock=self.clock)
         self.sessions.create_tables()
         self.app = self.build()

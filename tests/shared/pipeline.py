@@ -22,6 +22,7 @@ from shared.domain.topics import Topic
 from shared.outbox import Outbox, Outgoing, Relay, UnitOfWork
 from shared.service import Handler, Worker
 from shared.worker import Consuming
+from tests.databases import fresh_database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class Pipeline:
         metadata = MetaData()
         outbox = Outbox(metadata, self.service)
         effects = Table("effects", metadata, Column("message_id", String(64)))
-        engine = open_database(f"sqlite:///{self.folder}/service.db")
+        engine = open_database(fresh_database(self.folder, "service"))
         metadata.create_all(engine)
         unit_of_work = UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=lambda: None)
         self.deps = Deps(

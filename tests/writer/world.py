@@ -46,6 +46,7 @@ from shared.office import add_working
 from shared.outbox import UnitOfWork
 from shared.people import People
 from shared.proof import Checkpoint, VerifierKey, leaf_hash
+from tests.databases import fresh_database
 from tests.fakes.crm_fixtures import READ, WRITE, Crm, running_crm
 
 CONTACT = RecordRef(crm="demo", type="contacts", id="1001")
@@ -359,7 +360,7 @@ def running_world(
     accounts = People(folder / "people.toml", clock=clock)
     for name, roles in people:
         accounts.add(name.capitalize(), roles=roles)
-    engine = open_database(f"sqlite:///{folder}/writer.db")
+    engine = open_database(fresh_database(folder, "writer"))
     metadata.create_all(engine)
     units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, wake=lambda: None)
     with running_crm(folder) as crm:
