@@ -31,11 +31,12 @@ CONF
   export ERL_EPMD_ADDRESS=127.0.0.1 ERL_EPMD_PORT="$((RABBITMQ_PORT + 20001))"
 }
 
-rabbitmq_is_up() { (rabbitmq_env && "$(rabbitmq_bin)/rabbitmq-diagnostics" -q check_port_connectivity); }
+# The port opens last, when the node is ready. Whoever's node it is, it will do.
+rabbitmq_is_up() { (exec 3<>"/dev/tcp/127.0.0.1/$RABBITMQ_PORT") 2>/dev/null; }
 
 rabbitmq_start() {
   if ! rabbitmq_is_up >/dev/null 2>&1; then
-    (rabbitmq_env && setsid nohup "$(rabbitmq_bin)/rabbitmq-server" >"$rabbitmq_home/out" 2>&1 </dev/null &)
+    (rabbitmq_env && exec setsid nohup "$(rabbitmq_bin)/rabbitmq-server" >"$rabbitmq_home/out" 2>&1 </dev/null) &
     wait_for 90 rabbitmq rabbitmq_is_up
   fi
   rabbitmq_status

@@ -16,7 +16,7 @@ _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]\\|=“”]+@[^\s@<>\"'(),;:\[\]\\|=“
 _VALUE_KEYS = frozenset(
     {"before", "after", "now", "value", "read_back", "quote", "title", "sender", "changes"}
 )
-_PLAIN_KEYS = frozenset({"verified", "field", "kind", "type", "crm", "id", "part", "maker"})
+_PLAIN_KEYS = frozenset({"verified", "field", "kind", "type", "crm", "id", "part"})
 _NAME_KEYS = re.compile(
     r"name|company|address|street|city|zip|postal|phone|mobile|mail|birth", re.IGNORECASE
 )
@@ -122,7 +122,8 @@ def _personal(value: Any, *, hide: str) -> Iterator[str]:
         yield from emails_of(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _personal(item, hide=_hide(key, hide))
+            if key != "maker":  # The rules, or a model: its name is nobody's.
+                yield from _personal(item, hide=_hide(key, hide))
     elif isinstance(value, list):
         for item in value:
             yield from _personal(item, hide=hide)
