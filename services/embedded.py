@@ -26,6 +26,7 @@ from services.installation import Installation
 from services.writer.service import SERVICE as WRITER
 from shared.bus.connection import connect
 from shared.bus.topology import declare
+from shared.bus.transports.sqlite import file_of
 from shared.bus.transports.sqlite.store import release_owner
 from shared.db import make_schema, open_database
 from shared.errors import ConfigurationError
@@ -143,8 +144,8 @@ def prepare_databases(home: Installation) -> None:
 
 def _release(home: Installation, owner: int | str) -> None:
     """The embedded broker does not see that a process is gone; any other one does."""
-    if not home.run.broker_url:
-        release_owner(home.bus_file, owner)
+    if (file := file_of(home.bus_url)) is not None:
+        release_owner(file, owner)
 
 
 def _worker(home: Installation, service: Service) -> Callable[[], None]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.bus.transports.sqlite import url_of
 from shared.db import in_schema
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError
@@ -81,7 +82,7 @@ class Installation:
     @property
     def bus_url(self) -> str:
         """The broker that was asked for; without one the embedded broker's file."""
-        return self.run.broker_url or f"durable+sqlite:///{self.bus_file}"
+        return self.run.broker_url or url_of(self.bus_file)
 
     @property
     def people(self) -> Path:

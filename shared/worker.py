@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -80,13 +80,21 @@ class Consuming:
             consumer.close()
 
     def handle(self, batch: Sequence[Delivery]) -> None:
-        """All of them, in order. Raises `BrokerUnavailable` or `StoreUnavailable`."""
+        """All of them, in order. Raises `BrokerUnavailable` or `StoreUnavailable`.
+
+        Told to stop, it finishes what is in hand; the rest goes back when the consumer closes.
+        """
+        for together in self._portions(batch):
+            self._handle_together(together)
+            if self.stop.is_set():
+                return
+
+    def _portions(self, batch: Sequence[Delivery]) -> Iterator[list[Delivery]]:
         for is_alone, deliveries in groupby(batch, self._is_alone):
             if is_alone:
-                for delivery in deliveries:
-                    self._handle_together([delivery])
+                yield from ([delivery] for delivery in deliveries)
             else:
-                self._handle_together(list(deliveries))
+                yield list(deliveries)
 
     def _is_alone(self, delivery: Delivery) -> bool:
         if not self.worker.alone:

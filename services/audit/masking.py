@@ -122,8 +122,9 @@ def _personal(value: Any, *, hide: str) -> Iterator[str]:
         yield from emails_of(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if key != "maker":  # The rules, or a model: its name is nobody's.
-                yield from _personal(item, hide=_hide(key, hide))
+            if key == "maker" and isinstance(item, Mapping):
+                continue  # The rules, or a model: its name is nobody's.
+            yield from _personal(item, hide=_hide(key, hide))
     elif isinstance(value, list):
         for item in value:
             yield from _personal(item, hide=hide)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from amqp.exceptions import NotFound
 from kombu.entity import Queue
 
 from shared.bus.connection import Connection, connect, translated
 from shared.bus.topology import all_queues
 from shared.bus.transports.sqlite import depths as embedded
-
-EMBEDDED = "durable+sqlite:///"
+from shared.bus.transports.sqlite import file_of
 
 
 def depths(broker_url: str) -> dict[str, tuple[int, float | None]]:
@@ -19,8 +16,8 @@ def depths(broker_url: str) -> dict[str, tuple[int, float | None]]:
 
     RabbitMQ does not tell ages without handing messages out: ``None``. Raises `BrokerUnavailable`.
     """
-    if broker_url.startswith(EMBEDDED):
-        return embedded.depths(Path(broker_url.removeprefix(EMBEDDED)))
+    if (file := file_of(broker_url)) is not None:
+        return embedded.depths(file)
     connection = connect(broker_url)
     try:
         return {queue.name: (_waiting(connection, queue), None) for queue in all_queues()}

@@ -77,7 +77,7 @@ class ConsumerCases:
         reopen(connection)
         assert take(connection, broker.work(), seconds=0.3) == []
 
-    def testacknowledging_many_at_once(self, broker: Broker, connection: Connection) -> None:
+    def test_acknowledging_many_at_once(self, broker: Broker, connection: Connection) -> None:
         publish_many(connection, broker, 20)
         channel = connection.channel()
         held: list[Any] = []

@@ -13,7 +13,7 @@ from kombu import Connection
 from shared.bus import transports
 from shared.bus.transports.sqlite.store import release_owner
 from tests.contracts.broker import Broker
-from tests.contracts.rabbitmq import Host, virtual_host
+from tests.contracts.rabbitmq import Host, seen_by_itself, virtual_host
 
 pytest.register_assert_rewrite("tests.contracts.broker_cases")
 
@@ -43,10 +43,6 @@ class TestEmbeddedBroker(BrokerCases):
 def host() -> Iterator[Host]:
     with virtual_host() as host:
         yield host
-
-
-def seen_by_itself(_: int) -> None:
-    """RabbitMQ sees that a connection is gone, and gives back what it held."""
 
 
 class TestRabbitMQ(BrokerCases):

@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from amqp.exceptions import RecoverableConnectionError
+from click.testing import CliRunner
 from kombu import Connection, Consumer, Producer
 
+from services.dead import dead, replay
+from services.installation import Installation, RunSettings
 from shared.bus import transports
+from shared.bus.depths import depths
 from shared.bus.publisher import Publisher
 from shared.bus.topology import declare, queue_named
 from shared.errors import BrokerUnavailable
 from shared.outbox import Outgoing
 from tests.contracts.broker import Broker, drain, ids, publish, publish_many, take
 from tests.contracts.proxy import Proxy
-from tests.contracts.rabbitmq import Host, virtual_host
+from tests.contracts.rabbitmq import Host, seen_by_itself, virtual_host
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def host() -> Iterator[Host]:
 
 @pytest.fixture
 def broker(host: Host) -> Iterator[Broker]:
-    broker = Broker(url=host.url, prefix=f"t{uuid.uuid4().hex[:8]}", after_kill=print)
+    broker = Broker(url=host.url, prefix=f"t{uuid.uuid4().hex[:8]}", after_kill=seen_by_itself)
     with Connection(broker.url) as connection:
         broker.declare(connection)
     yield broker
@@ -132,6 +137,28 @@ def test_a_consumer_that_waits_hears_that_its_connection_is_gone(
             proxy.cut()
             with pytest.raises(RecoverableConnectionError):
                 connection.drain_events(timeout=10)
+
+
+def test_dead_letters_are_listed_shown_and_sent_again(host: Host, tmp_path: Path) -> None:
+    home = Installation(root=tmp_path, run=RunSettings(broker_url=host.url))
+    publisher = Publisher(host.url)
+    publisher.park("writer", "m-dead", '{"topic": "event.classified"}', "BadPayload: no reason")
+    publisher.close()
+    run = CliRunner()
+    for _ in range(2):  # Looking takes nothing away.
+        listed = run.invoke(dead, ["list"], obj=home).output
+        assert "m-dead" in listed
+        assert "BadPayload: no reason" in listed
+        assert "1 dead letters" in listed
+    assert "event.classified" in run.invoke(dead, ["show", "m-dead"], obj=home).output
+    assert "would send" in run.invoke(replay, ["m-dead", "--dry-run"], obj=home).output
+    assert run.invoke(replay, ["--queue", "writer"], obj=home).exit_code == 0
+    assert run.invoke(dead, ["list"], obj=home).output == "No dead letters.\n"
+    with Connection(host.url) as connection:
+        [message] = take(connection, queue_named("writer"))
+        message.ack()
+        assert message.properties["message_id"] == "m-dead"
+    assert depths(host.url)["writer.parked"] == (0, None)
 
 
 def test_a_broker_that_is_not_there_is_said_at_once() -> None:

@@ -92,7 +92,10 @@ class Pipeline:
         publisher.close()
 
     @contextmanager
-    def consuming(self, handler: Handler, prefetch: int = 20, **more: Any) -> Iterator[None]:
+    def consuming(
+        self, handler: Handler, prefetch: int = 20, **more: Any
+    ) -> Iterator[threading.Event]:
+        """Yields what tells the loop to stop."""
         stop = threading.Event()
         worker = Worker(
             settings=object,
@@ -107,7 +110,7 @@ class Pipeline:
         thread = threading.Thread(target=loop.run)
         thread.start()
         try:
-            yield
+            yield stop
         finally:
             stop.set()
             thread.join(20)

@@ -89,6 +89,25 @@ def test_what_is_alone_is_committed_before_the_next_begins(pipeline: Pipeline) -
     assert seen == [0, 1, 2, 3]
 
 
+def test_told_to_stop_it_finishes_what_is_in_hand_and_gives_back_the_rest(
+    pipeline: Pipeline,
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def wait(envelope: Any, deps: Deps) -> Effect:
+        begun.set()
+        may_end.wait(timeout=10)
+        return pipeline.note(envelope, deps)
+
+    pipeline.tell(3)
+    with pipeline.consuming(wait, alone=frozenset({Topic.WRITING_STOPPED})) as stop:
+        assert begun.wait(timeout=10)
+        stop.set()
+        may_end.set()
+    assert len(pipeline.noted()) == 1
+    assert waiting(pipeline)[pipeline.service] == 2
+
+
 def test_an_effect_that_cannot_commit_is_found_among_its_batch(pipeline: Pipeline) -> None:
     sent = pipeline.tell(10)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from kombu.exceptions import ConnectionError as BrokerConnectionError
+from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from shared.bus.transports.refusal import LeaseLost, PublishError
 
@@ -52,6 +53,12 @@ class BatchingChannel(Generic[Publication, Claim]):
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Back to the queue: the batch that would have acknowledged them was given up."""
         raise NotImplementedError
+
+    def prepare_queue_arguments(
+        self, arguments: Mapping[str, Any], **options: Any
+    ) -> Mapping[str, Any]:
+        prepared: Mapping[str, Any] = to_rabbitmq_queue_arguments(arguments, **options)
+        return prepared
 
     def prepare_message(
         self,

@@ -203,7 +203,12 @@ class Channel(BatchingChannel[Publication, Claim], DeclaringChannel):
 
     def _settle(self, action: Callable[[], Any]) -> None:
         """The broker does not answer to acknowledgements: written is all one can know."""
-        self._ask(lambda answer: answer.set_result(action() and None))
+
+        def start(answer: Future[None]) -> None:
+            action()
+            answer.set_result(None)
+
+        self._ask(start)
 
     def _require_open(self) -> None:
         if self.closed:

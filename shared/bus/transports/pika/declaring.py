@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amqp.protocol import queue_declare_ok_t
-from kombu.transport.base import StdChannel, to_rabbitmq_queue_arguments
+from kombu.transport.base import StdChannel
 
 
 class DeclaringChannel(StdChannel):
@@ -19,12 +19,6 @@ class DeclaringChannel(StdChannel):
     def call(self, method: str, **arguments: Any) -> Any:
         """A method of pika's channel that answers through its ``callback``."""
         raise NotImplementedError
-
-    def prepare_queue_arguments(
-        self, arguments: Mapping[str, Any], **options: Any
-    ) -> Mapping[str, Any]:
-        prepared: Mapping[str, Any] = to_rabbitmq_queue_arguments(arguments, **options)
-        return prepared
 
     def exchange_declare(
         self,

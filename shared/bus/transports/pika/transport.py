@@ -12,14 +12,11 @@ from typing import Any, Final
 
 import pika
 from amqp.exceptions import (
-    ChannelError,
     ConsumerCancelled,
-    RecoverableChannelError,
     RecoverableConnectionError,
 )
-from amqp.exceptions import ConnectionError as AMQPConnectionError
-from kombu.transport import base
 
+from shared.bus.transports.driven import DrivenTransport
 from shared.bus.transports.pika.channel import Channel
 from shared.bus.transports.pika.link import Link
 from shared.bus.transports.pika.messages import delivered
@@ -150,18 +147,14 @@ class Connection:
             self._news.notify_all()
 
 
-class Transport(base.Transport):
+class Transport(DrivenTransport):
     """What kombu asks of a transport. ``transport_options``: ``confirm_timeout`` in seconds."""
 
     can_parse_url = False
     default_port: Any = 5672
     driver_type = "amqp"
     driver_name = "pika"
-    connection_errors = (AMQPConnectionError,)
-    channel_errors = (ChannelError,)
-    recoverable_connection_errors = (RecoverableConnectionError, OSError)
-    recoverable_channel_errors = (RecoverableChannelError,)
-    implements = base.Transport.implements.extend(
+    implements = DrivenTransport.implements.extend(
         asynchronous=False,
         batch_publish=True,
         exchange_type=frozenset({"direct", "fanout", "topic", "headers"}),
@@ -187,18 +180,6 @@ class Transport(base.Transport):
         options = client.transport_options or {}
         seconds = float(options.get("confirm_timeout", CONFIRM_SECONDS))
         return Connection(client, self._parameters(client), seconds)
-
-    def create_channel(self, connection: Connection) -> Channel:
-        return connection.channel()
-
-    def drain_events(self, connection: Connection, **options: Any) -> None:
-        connection.drain_events(**options)
-
-    def verify_connection(self, connection: Connection) -> bool:
-        return connection.connected
-
-    def close_connection(self, connection: Connection) -> None:
-        connection.close()
 
     def _parameters(self, client: Any) -> Any:
         given = self.default_connection_params

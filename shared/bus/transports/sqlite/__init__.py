@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 TRANSPORT: Final = "shared.bus.transports.sqlite.transport:Transport"
+SCHEME: Final = "durable+sqlite:///"
 
 
 def register() -> None:
@@ -13,3 +15,12 @@ def register() -> None:
 
     TRANSPORT_ALIASES["durable"] = TRANSPORT
     TRANSPORT_ALIASES["durable+sqlite"] = TRANSPORT
+
+
+def url_of(file: Path) -> str:
+    return f"{SCHEME}{file}"
+
+
+def file_of(broker_url: str) -> Path | None:
+    """The bus file; ``None`` where the URL names another broker."""
+    return Path(broker_url.removeprefix(SCHEME)) if broker_url.startswith(SCHEME) else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amqp.protocol import queue_declare_ok_t
-from kombu.transport.base import StdChannel, to_rabbitmq_queue_arguments
+from kombu.transport.base import StdChannel
 
 from shared.bus.transports.sqlite import declarations
 from shared.bus.transports.sqlite.store import Store
@@ -20,12 +20,6 @@ class DeclaringChannel(StdChannel):
     def store(self) -> Store:
         """The bus file of an open channel."""
         raise NotImplementedError
-
-    def prepare_queue_arguments(
-        self, arguments: Mapping[str, Any], **options: Any
-    ) -> Mapping[str, Any]:
-        prepared: Mapping[str, Any] = to_rabbitmq_queue_arguments(arguments, **options)
-        return prepared
 
     def exchange_declare(
         self,

@@ -14,15 +14,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from amqp.exceptions import (
-    ChannelError,
-    RecoverableChannelError,
-    RecoverableConnectionError,
-)
 from amqp.exceptions import ConnectionError as AMQPConnectionError
-from kombu.transport import base
 
 from shared.bus import wake
+from shared.bus.transports.driven import DrivenTransport
 from shared.bus.transports.sqlite.channel import Channel
 from shared.bus.transports.sqlite.delivery import Delivery, Subscription
 from shared.bus.transports.sqlite.store import Outlook, Store
@@ -201,17 +196,13 @@ class Connection:
                 delivery.lease_end = delivery.renewed_until(now, self.lease_seconds)
 
 
-class Transport(base.Transport):
+class Transport(DrivenTransport):
     """What kombu asks of a transport. ``transport_options``: ``lease`` in seconds."""
 
     can_parse_url = True
     driver_type = "sqlite"
     driver_name = "sqlite3"
-    connection_errors = (AMQPConnectionError,)
-    channel_errors = (ChannelError,)
-    recoverable_connection_errors = (RecoverableConnectionError,)
-    recoverable_channel_errors = (RecoverableChannelError,)
-    implements = base.Transport.implements.extend(
+    implements = DrivenTransport.implements.extend(
         asynchronous=False,
         batch_publish=True,
         exchange_type=frozenset({"direct", "fanout", "topic"}),
@@ -229,18 +220,6 @@ class Transport(base.Transport):
         if not 0 < lease <= LONGEST_LEASE:
             raise ConfigurationError(f"a lease lasts at most {LONGEST_LEASE:.0f} seconds")
         return Connection(self.client, _path(self.client), lease)
-
-    def create_channel(self, connection: Connection) -> Channel:
-        return connection.channel()
-
-    def drain_events(self, connection: Connection, **options: Any) -> None:
-        connection.drain_events(**options)
-
-    def verify_connection(self, connection: Connection) -> bool:
-        return connection.connected
-
-    def close_connection(self, connection: Connection) -> None:
-        connection.close()
 
     def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:  # noqa: ARG002 - kombu's signature
         return f"durable+{uri}"
