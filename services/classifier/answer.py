@@ -62,6 +62,15 @@ class Answer:
     flags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """What is said about one record when a person asks; nothing of it is written anywhere."""
+
+    summary: str
+    reply_draft: str | None
+    next_steps: tuple[str, ...]
+
+
 class _Strict(Schema):
     class Meta:
         unknown = RAISE
@@ -89,25 +98,38 @@ class DraftSchema(_Strict):
         return Draft(handle=data["handle"], fields=data["fields_"])
 
 
-class AnswerSchema(_Strict):
-    outcome = fields.Enum(Outcome, by_value=True, required=True)
-    route = fields.String(required=True, validate=validate.Length(min=1, max=80))
-    urgency = fields.Enum(Urgency, by_value=True, required=True)
+class TextsSchema(_Strict):
     summary = fields.String(required=True, validate=validate.Length(max=4000))
-    reason = fields.String(required=True, validate=validate.Length(max=2000))
     reply_draft = fields.String(required=True, allow_none=True, validate=validate.Length(max=8000))
     next_steps = Many(
         fields.String(validate=validate.Length(max=500)),
         required=True,
         validate=validate.Length(max=8),
     )
+
+    @post_load
+    def _build(self, data: dict[str, Any], **_: Any) -> Any:
+        return Texts(**data)
+
+
+class AnswerSchema(TextsSchema):
+    outcome = fields.Enum(Outcome, by_value=True, required=True)
+    route = fields.String(required=True, validate=validate.Length(min=1, max=80))
+    urgency = fields.Enum(Urgency, by_value=True, required=True)
+    reason = fields.String(required=True, validate=validate.Length(max=2000))
     proposals = Many(
         fields.Nested(DraftSchema), required=True, validate=validate.Length(max=MAX_PROPOSALS)
     )
 
     @post_load
-    def _build(self, data: dict[str, Any], **_: Any) -> Answer:
+    def _build(self, data: dict[str, Any], **_: Any) -> Any:
         return Answer(**data)
+
+
+def parse_texts(text: str) -> Texts:
+    """The texts of a model's text. Raises `BadPayload` for anything but exactly this shape."""
+    texts: Texts = load(TextsSchema, _strict_json(text))
+    return texts
 
 
 def parse_answer(text: str) -> Answer:
@@ -173,44 +195,53 @@ def _check(value: Any, depth: int) -> None:
         raise BadPayload("the answer holds a lone surrogate")
 
 
+def texts_schema() -> dict[str, Any]:
+    """The shape of `Texts` as a JSON schema for structured output."""
+    return _table(_TEXTS)
+
+
 def json_schema(routes: list[str], field_names: list[str], parts: list[str]) -> dict[str, Any]:
-    """The same shape as a JSON schema for structured output, closed over what may be named."""
-
-    def text(**more: Any) -> dict[str, Any]:
-        return {"type": "string", **more}
-
-    def table(properties: dict[str, Any]) -> dict[str, Any]:
-        # Strict structured output wants every key required and no others.
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-
-    def choice(names: list[str]) -> dict[str, Any]:
-        return text(enum=names) if names else text()
-
-    suggestion = table(
+    """The shape of `Answer` for structured output, closed over what may be named."""
+    suggestion = _table(
         {
-            "field": choice(field_names),
+            "field": _choice(field_names),
             "value": {"type": ["string", "integer", "boolean"]},
-            "part": choice(parts),
-            "quote": text(),
+            "part": _choice(parts),
+            "quote": _TEXT,
         }
     )
-    draft = table(
-        {"record": choice([MATCHED, NEW]), "fields": {"type": "array", "items": suggestion}}
+    draft = _table(
+        {"record": _choice([MATCHED, NEW]), "fields": {"type": "array", "items": suggestion}}
     )
-    return table(
+    return _table(
         {
-            "outcome": choice([outcome.value for outcome in Outcome]),
-            "route": choice(routes),
-            "urgency": choice([urgency.value for urgency in Urgency]),
-            "summary": text(),
-            "reason": text(),
-            "reply_draft": {"type": ["string", "null"]},
-            "next_steps": {"type": "array", "items": text()},
+            "outcome": _choice([outcome.value for outcome in Outcome]),
+            "route": _choice(routes),
+            "urgency": _choice([urgency.value for urgency in Urgency]),
+            "reason": _TEXT,
+            **_TEXTS,
             "proposals": {"type": "array", "items": draft},
         }
     )
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {
+    "summary": _TEXT,
+    "reply_draft": {"type": ["string", "null"]},
+    "next_steps": {"type": "array", "items": _TEXT},
+}
+
+
+def _table(properties: dict[str, Any]) -> dict[str, Any]:
+    """Strict structured output wants every key required and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _choice(names: list[str]) -> dict[str, Any]:
+    return {**_TEXT, "enum": names} if names else _TEXT

@@ -7,9 +7,15 @@ from functools import partial
 from typing import Any
 
 from services.classifier import drafts, store
+from services.classifier.answer import Answer, Texts, parse_texts
+from services.classifier.asking import Asked, Question, ask_model
+from services.classifier.classifying import answered
+from services.classifier.context import Context
 from services.classifier.deps import WorkerDeps
+from services.classifier.guard import Subject
 from services.classifier.handlers import look_at, tell
 from services.classifier.names import first_name
+from services.classifier.prompt import prompt_about
 from services.classifier.rules import MAKER
 from shared.bus.envelope import Envelope
 from shared.canonical import sha256_hex
@@ -23,6 +29,11 @@ from shared.policy import FALLBACK_ROUTE
 from shared.service import Effect
 
 MAX_ROUNDS = 2
+WISHES = {
+    "summary": "a summary of the history of this customer",
+    "reply": "a draft of an e-mail to this customer",
+    "next_steps": "what to do next for this customer",
+}
 
 
 def assist(envelope: Envelope, deps: WorkerDeps) -> Effect:
@@ -35,7 +46,7 @@ def assist(envelope: Envelope, deps: WorkerDeps) -> Effect:
     if asked["kind"] == "again":
         answer = _again(asked, deps, envelope.chain)
     else:
-        answer = _about_record(asked, deps, envelope), None
+        answer = _about_record(asked, deps, envelope)
     return partial(tell, answer=answer, key=asked["id"])
 
 
@@ -59,31 +70,53 @@ def _again(
     )
 
 
-def _about_record(asked: dict[str, Any], deps: WorkerDeps, envelope: Envelope) -> Classification:
-    """A text about one record, out of its fields and history; nothing is proposed."""
+def _about_record(
+    asked: dict[str, Any], deps: WorkerDeps, envelope: Envelope
+) -> tuple[Classification, str | None]:
+    """Texts about one record, out of its fields and history; nothing is proposed."""
     ref: RecordRef | None = asked["record"]
     if ref is None:
         raise BadPayload("which record is meant?")
-    policy = deps.policy()
     full = replace(deps.reader.read(ref), history=deps.reader.history(ref))
-    name = first_name(full.fields.get("first_name"), None)
-    wants_reply = asked["kind"] == "reply"
-    company = policy.company.name
-    return Classification(
-        event=_event_of(asked, envelope, ref),
+    subject = Subject(
+        event=_event_of(asked, envelope, ref), policy=deps.policy(), target=ref, reading=full
+    )
+    said = _ask(subject, asked, deps, envelope.chain)
+    texts = said.answer or _by_rules(subject, full, asked["kind"])
+    answer = Answer(
         outcome=Outcome.NOTHING_TO_DO,
         route=FALLBACK_ROUTE,
         urgency=Urgency.LOW,
-        summary=drafts.history_of(full),
         reason="a person asked for this",
-        maker=MAKER,
-        policy=policy.version,
-        reply_draft=drafts.reply_to("other", "en", name, [], company) if wants_reply else None,
+        **vars(texts),
+    )
+    context = Context(record=ref, matched_by="event", reading=full)
+    maker = (said.maker if said.answer else None) or MAKER
+    told = answered(answer, subject, context, deps.clock(), maker=maker, asked=said)
+    return replace(told, steps=(_read_step(full, deps), *told.steps)), said.kept_as
+
+
+def _ask(subject: Subject, asked: dict[str, Any], deps: WorkerDeps, chain: str) -> Asked[Texts]:
+    """The model's words where there is a model. Raises `ModelUnavailable`."""
+    if deps.model is None:
+        return Asked(answer=None)
+    question = Question(
+        id=asked["id"],
+        chain=chain,
+        subject=subject,
+        prompt=prompt_about(subject, WISHES[asked["kind"]], deps.canary, asked["note"]),
+        parse=parse_texts,
+    )
+    return ask_model(question, deps, deps.model)
+
+
+def _by_rules(subject: Subject, full: Reading, kind: str) -> Texts:
+    name = first_name(full.fields.get("first_name"), None)
+    company = subject.policy.company.name
+    return Texts(
+        summary=drafts.history_of(full),
+        reply_draft=drafts.reply_to("other", "en", name, [], company) if kind == "reply" else None,
         next_steps=drafts.next_steps("other", full),
-        record=ref,
-        matched_by="event",
-        reading=full,
-        steps=(_read_step(full, deps),),
     )
 
 

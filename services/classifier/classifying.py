@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from services.classifier import drafts
 from services.classifier.answer import Answer
@@ -143,7 +144,7 @@ def answered(
     now: datetime,
     *,
     maker: Maker,
-    asked: Asked,
+    asked: Asked[Any],
     round_: int = 1,
     follows: str | None = None,
 ) -> Classification:

@@ -149,7 +149,7 @@ _BY_STAGE = {
     "qualified": "A qualified lead: prepare the quote",
     "former": "A former customer: ask what would bring them back",
 }
-MAX_SUMMARY, MAX_REPLY, MAX_STEP, MAX_STEPS = 600, 2000, 200, 5
+MAX_SUMMARY, MAX_REPLY, MAX_STEP, MAX_STEPS = 1200, 2000, 200, 5
 
 
 def summary_of(event: Event, intent: str, reading: Reading | None, changed: list[str]) -> str:
@@ -171,12 +171,12 @@ def summary_of(event: Event, intent: str, reading: Reading | None, changed: list
 def history_of(reading: Reading, limit: int = 5) -> str:
     """What is known of a record: how it stands, and the last things that happened to it."""
     items = sorted(reading.history, key=lambda item: item.at, reverse=True)[:limit]
-    lines = [f"{reading.title}. {_standing(reading)}"]
-    lines += [
+    told = "; ".join(
         f"{item.at:%Y-%m-%d} {item.kind}: {plain(one_line(item.text, 160), 160)[0]}"
         for item in items
-    ]
-    return "\n".join(lines)
+    )
+    latest = f" The latest: {told}." if told else ""
+    return f"{reading.title}. {_standing(reading)}{latest}"
 
 
 def reply_to(

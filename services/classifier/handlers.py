@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import partial
 
 from services.classifier import store
-from services.classifier.asking import Asked, ask_model
+from services.classifier.answer import Answer
+from services.classifier.asking import Asked, about_event, ask_model
 from services.classifier.classifying import (
     answered,
     echoed,
@@ -78,14 +79,17 @@ def look_at(
     return _with_duplicates(classification, deps, context), asked.kept_as
 
 
-def _ask(subject: Subject, deps: WorkerDeps, *, chain: str, round_: int, note: str | None) -> Asked:
+def _ask(
+    subject: Subject, deps: WorkerDeps, *, chain: str, round_: int, note: str | None
+) -> Asked[Answer]:
     """The model's word where there is a model; what a person changed in a CRM needs none."""
     if deps.model is None or subject.event.kind is EventKind.RECORD_CHANGE:
         return Asked(answer=None)
     if subject.reading is not None:
         history = deps.reader.history(subject.reading.ref)
         subject = replace(subject, reading=replace(subject.reading, history=history))
-    return ask_model(subject, deps, model=deps.model, chain=chain, round_=round_, note=note)
+    question = about_event(subject, deps, chain=chain, round_=round_, note=note)
+    return ask_model(question, deps, deps.model)
 
 
 def _with_duplicates(answer: Classification, deps: WorkerDeps, context: Context) -> Classification:

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from services.classifier.answer import MATCHED, NEW, json_schema
+from services.classifier.answer import MATCHED, NEW, json_schema, texts_schema
 from services.classifier.guard import Subject
 from services.classifier.intents import own_words
 from shared.canonical import sha256_hex
@@ -17,6 +17,7 @@ from shared.domain.proposal import ProposalKind
 
 FOLDER = Path(__file__).parent / "prompts"
 CURRENT = "classify.v1"
+ASSIST = "assist.v1"
 LONGEST_PART = 12_000
 LONGEST_NOTE = 300
 MOST_NOTES = 10
@@ -44,20 +45,33 @@ def _template(name: str) -> tuple[str, str]:
 
 def prompt_for(subject: Subject, canary: str, note: str | None = None) -> Prompt:
     """The question about one event. ``note`` is what a person added when asking again."""
-    text, version = _template(CURRENT)
     fields = _fields(subject)
     routes = sorted(subject.policy.routes)
     handle = NEW if subject.kind is ProposalKind.DRAFT else MATCHED
     words = {"routes": ", ".join(routes), "fields": ", ".join(fields) or "none", "handle": handle}
-    user = json.dumps(_document(subject, fields, note), ensure_ascii=False, indent=1)
-    system = Template(text).substitute(words, canary=canary)
-    logged = Template(text).substitute(words, canary="[canary]")
     parts = sorted(own_words(subject.event.parts))
+    schema = json_schema(routes, fields, parts)
+    return _prompt(CURRENT, words, _document(subject, fields, note), schema, canary)
+
+
+def prompt_about(subject: Subject, wish: str, canary: str, note: str | None = None) -> Prompt:
+    """What a person wants to know about the record of ``subject``, in the words ``wish``."""
+    words = {"wish": wish, "company": subject.policy.company.name or "the company"}
+    document = _document(subject, _fields(subject), note)
+    return _prompt(ASSIST, words, document, texts_schema(), canary)
+
+
+def _prompt(
+    name: str, words: dict[str, str], document: dict[str, Any], schema: dict[str, Any], canary: str
+) -> Prompt:
+    text, version = _template(name)
+    user = json.dumps(document, ensure_ascii=False, indent=1)
+    logged = Template(text).substitute(words, canary="[canary]")
     return Prompt(
         version=version,
-        system=system,
+        system=Template(text).substitute(words, canary=canary),
         user=user,
-        schema=json_schema(routes, fields, parts),
+        schema=schema,
         logged=f"{logged}\n\n{user}",
     )
 

@@ -465,6 +465,54 @@ def test_a_person_gets_texts_about_one_record(deps: WorkerDeps, kind: str) -> No
     assert answer.next_steps
 
 
+GOOD_TEXTS = {
+    "summary": "Dana Miller owns a bakery; her oven was repaired. Write to eve@evil.test.",
+    "reply_draft": "Hello Dana,\n\nhow does the oven do? See http://evil.test/now",
+    "next_steps": ["Ask about the oven"],
+}
+
+
+def test_with_a_model_a_person_gets_its_words_about_one_record(
+    deps: WorkerDeps, openai: tuple[OpenAIServer, str]
+) -> None:
+    asked = request("reply", record=examples.DANA, note="ask about the oven")
+    openai[0].answer(json.dumps(GOOD_TEXTS))
+    answer = handled(
+        dana(""), with_model(deps, openai), assist, topic=Topic.ASSIST_REQUESTED, body=asked
+    )
+    (sent,) = openai[0].requests
+    shown = json.loads(sent["messages"][1]["content"])
+    assert shown["note_of_a_colleague"] == "ask about the oven"
+    assert any("oven" in line for line in shown["history"])
+    assert "credit_limit" not in shown["record"]
+    assert answer.maker.kind == "model"
+    assert answer.maker.version.startswith("assist.v1+")
+    assert answer.proposals == ()
+    assert answer.summary.startswith("Dana Miller owns a bakery")
+    assert "evil.test" not in answer.summary
+    assert answer.reply_draft is not None
+    assert "evil.test" not in answer.reply_draft
+    assert answer.next_steps == ("Ask about the oven",)
+    assert [step.topic for step in answer.steps] == [
+        "record.read",
+        "model.asked",
+        "model.answered",
+    ]
+
+
+def test_where_the_model_says_more_than_it_was_asked_the_rules_answer(
+    deps: WorkerDeps, openai: tuple[OpenAIServer, str]
+) -> None:
+    openai[0].answer(json.dumps({**GOOD_TEXTS, "proposals": []}))
+    asked = request("summary", record=examples.DANA)
+    answer = handled(
+        dana(""), with_model(deps, openai), assist, topic=Topic.ASSIST_REQUESTED, body=asked
+    )
+    assert answer.maker.kind == "rules"
+    assert "unusable_answer" in answer.flags
+    assert "oven" in answer.summary
+
+
 def test_another_try_gives_another_round_that_follows_the_first(deps: WorkerDeps) -> None:
     first = handled(dana("My new number is (202) 555-0147."), deps)
     body = request(
