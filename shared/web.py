@@ -80,6 +80,7 @@ NAV = (
     NavItem(key="queue", label="Queue", path="/queue", short="Queue"),
     NavItem(key="look", label="A person must look", path="/look", short="Look"),
     NavItem(key="decided", label="Decided", path="/decided", short="Decided"),
+    NavItem(key="ask", label="Ask", path="/ask", short="Ask"),
     NavItem(key="search", label="Search", path="/search", short="Search"),
     NavItem(key="status", label="Status", path="/status", short="Status"),
     NavItem(key="people", label="People", path="/people", short="People"),

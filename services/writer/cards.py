@@ -245,6 +245,7 @@ def event_view(event: Event) -> EventView:
 
 def read_view(found: Reading) -> ReadView:
     return ReadView(
+        ref=str(found.ref),
         title=found.title,
         url=found.url,
         read_at=found.read_at,

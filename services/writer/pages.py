@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from services.writer import acts, cards, queries, schemas
+from services.writer import acts, asking, cards, queries, schemas
 from services.writer.service import WebDeps
 from shared.access import bound_to, current_person, flash, role
 from shared.domain.decision import Reason
@@ -40,6 +40,7 @@ def pages(deps: WebDeps) -> Blueprint:
     _card_acts(blueprint, deps)
     _worklist_pages(blueprint, deps)
     _draft_pages(blueprint, deps)
+    _ask_pages(blueprint, deps)
     _switch_pages(blueprint, deps)
     return blueprint
 
@@ -249,6 +250,37 @@ def _draft_pages(blueprint: Blueprint, deps: WebDeps) -> None:
         acts.discard(deps, current_person(), change_id, form)
         flash("Discarded. The draft stays in the log, not in the CRM.", "ok")
         return redirect(url_for("writer.drafts"), 303)
+
+
+def _ask_pages(blueprint: Blueprint, deps: WebDeps) -> None:
+    @blueprint.get("/ask")
+    @role(*VIEWERS)
+    def ask() -> str:
+        text, record = request.args.get("q", "").strip(), request.args.get("record")
+        return render_template(
+            "writer/ask.html",
+            text=text,
+            record=record,
+            found=cards.search_records(deps, text) if text else None,
+            latest=asking.latest(deps, current_person()),
+        )
+
+    @blueprint.post("/ask")
+    @role(*DECIDERS)
+    def send_ask() -> ResponseReturnValue:
+        form = schemas.read_act(schemas.AskSchema, request)
+        id_ = asking.ask(deps, current_person(), form)
+        return redirect(url_for("writer.asked", ask_id=id_), 303)
+
+    @blueprint.get("/ask/<ask_id>")
+    @role(*VIEWERS)
+    def asked(ask_id: str) -> str:
+        return render_template("writer/asked.html", asked=asking.answer_to(deps, ask_id))
+
+    @blueprint.get("/fragment/ask/<ask_id>")
+    @role(*VIEWERS)
+    def answer(ask_id: str) -> str:
+        return render_template("writer/answer.html", asked=asking.answer_to(deps, ask_id))
 
 
 def _switch_pages(blueprint: Blueprint, deps: WebDeps) -> None:

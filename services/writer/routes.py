@@ -12,7 +12,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from marshmallow import Schema
 
-from services.writer import acts, cards, queries, schemas, views
+from services.writer import acts, asking, cards, queries, schemas, views
 from services.writer.approving import Decided
 from services.writer.deps import WebDeps
 from shared.access import current_person, role
@@ -143,6 +143,20 @@ READS: tuple[Operation, ...] = (
         query=schemas.RecordQuerySchema,
     ),
     _get(
+        "/asks",
+        "asks",
+        "Your last questions about records",
+        (asking.AskRow,),
+        lambda deps, *_: _list(asking.latest(deps, _me())),
+    ),
+    _get(
+        "/asks/<id>",
+        "asked",
+        "One question with its answer, where it has come",
+        asking.AskView,
+        lambda deps, ask, _: asking.answer_to(deps, ask),
+    ),
+    _get(
         "/stop",
         "stop_state",
         "Whether writing is stopped",
@@ -246,6 +260,13 @@ ACTS: tuple[Operation, ...] = (
         "Close a draft for good",
         lambda deps, change, form: acts.discard(deps, _me(), change, form),
         schemas.DiscardSchema,
+    ),
+    _post(
+        "/asks",
+        "ask",
+        "Ask for a summary, a reply draft or next steps for one record",
+        lambda deps, _, form: _id(asking.ask(deps, _me(), form)),
+        schemas.AskSchema,
     ),
     _post(
         "/stop",

@@ -52,6 +52,15 @@ class Again:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask:
+    """``record`` is crm/type/id."""
+
+    record: str
+    kind: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Assign:
     assignee: str | None = None
 
@@ -142,6 +151,13 @@ class RejectSchema(Noun):
 class AgainSchema(Noun):
     noun = Again
     note = fields.String(required=True, validate=validate.Length(min=1, max=2000))
+
+
+class AskSchema(Noun):
+    noun = Ask
+    record = fields.String(required=True, validate=ID)
+    kind = fields.String(required=True, validate=validate.OneOf(["summary", "reply", "next_steps"]))
+    note = fields.String(load_default=None, allow_none=True, validate=NOTE)
 
 
 class AssignSchema(Noun):

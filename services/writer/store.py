@@ -320,7 +320,9 @@ def rounds_of(db: Connection, event_id: str) -> int:
 
 def note_assist(db: Connection, body: Mapping[str, Any], person: str, at: datetime) -> None:
     row = {name: body[name] for name in ("id", "kind", "proposal_id", "event_id", "round", "note")}
-    insert_new(db, assists, [{**row, "person": person, "asked_at": rfc3339(at)}])
+    record = str(body["record"]) if body["record"] else None
+    moment = rfc3339(at)
+    insert_new(db, assists, [{**row, "record": record, "person": person, "asked_at": moment}])
 
 
 def note_correction(

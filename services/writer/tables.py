@@ -224,6 +224,8 @@ assists = Table(
     Column("note", Text),
     Column("person", _ID, nullable=False),
     Column("asked_at", _AT, nullable=False),
+    Column("record", _ID),
+    Index("ix_assists_person", "person", "asked_at"),
 )
 
 card_views = Table(

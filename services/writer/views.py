@@ -175,8 +175,9 @@ class CandidateView:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadView:
-    """What the proposal was made from: the record as it was read."""
+    """What the proposal was made from: the record as it was read. ``ref`` is crm/type/id."""
 
+    ref: str
     title: str
     url: str | None
     read_at: datetime

@@ -58,6 +58,9 @@ FOUNDATION: dict[str, Any] = {
     "POST /account/password": EVERYBODY,
 }
 PRODUCT: dict[str, Any] = {
+    "GET /api/asks": CARD_READERS,
+    "GET /api/asks/<id>": CARD_READERS,
+    "POST /api/asks": DECIDERS,
     "GET /api/cards": CARD_READERS,
     "GET /api/cards/<id>": CARD_READERS,
     "POST /api/cards/<id>/again": DECIDERS,
@@ -94,6 +97,10 @@ PRODUCT: dict[str, Any] = {
     "GET /api/worklist": CARD_READERS,
     "GET /api/worklist/<id>": CARD_READERS,
     "POST /api/worklist/<id>": DECIDERS,
+    "GET /ask": CARD_READERS,
+    "POST /ask": DECIDERS,
+    "GET /ask/<ask_id>": CARD_READERS,
+    "GET /fragment/ask/<ask_id>": CARD_READERS,
     "GET /cards/<card_id>": CARD_READERS,
     "POST /cards/<card_id>/again": DECIDERS,
     "POST /cards/<card_id>/approve": DECIDERS,

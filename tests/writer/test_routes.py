@@ -13,6 +13,7 @@ from services.writer.routes import OPERATIONS
 from services.writer.service import SERVICE
 from services.writer.tables import metadata
 from shared.db import open_database, reading
+from shared.domain.topics import Topic
 from shared.service import Web
 from shared.sessions import Sessions
 from shared.web import build_app
@@ -96,6 +97,30 @@ def test_a_wrong_body_is_named_by_field_and_never_a_500(world: World, ada: Clien
     ada.get("/api/cards?limit=many", status=422)
     ada.get("/api/cards?after=x", status=422)
     ada.get("/api/cards/none", status=404)
+
+
+def test_a_question_about_a_record_goes_out_and_its_answer_is_shown(
+    world: World, ada: Client
+) -> None:
+    asked = {"record": "demo/contacts/1001", "kind": "reply", "note": "the oven"}
+    id_ = ada.post("/api/asks", asked)["id"]
+    assert ada.get(f"/api/asks/{id_}")["is_answered"] is False
+    world.pump()
+    sent = world.last(Topic.ASSIST_REQUESTED)
+    assert (sent["id"], sent["kind"], sent["note"]) == (id_, "reply", "the oven")
+    assert sent["record"] == {"crm": "demo", "type": "contacts", "id": "1001"}
+    world.classify(world.answer(event_id=id_, reply_draft="Hello Dana", summary="Owns a bakery."))
+    answer = ada.get(f"/api/asks/{id_}")
+    assert answer["is_answered"] is True
+    assert (answer["reply_draft"], answer["summary"]) == ("Hello Dana", "Owns a bakery.")
+    assert [row["id"] for row in ada.get("/api/asks")["items"]] == [id_]
+
+
+@pytest.mark.parametrize("record", ["demo", "demo/contacts", "other/contacts/1"])
+def test_a_question_about_no_record_of_ours_is_refused(ada: Client, record: str) -> None:
+    ada.post("/api/asks", {"record": record, "kind": "summary"}, status=422)
+    ada.post("/api/asks", {"record": "demo/contacts/1001", "kind": "again"}, status=422)
+    ada.get("/api/asks/none", status=404)
 
 
 def test_reading_changes_nothing(world: World, ada: Client) -> None:
