@@ -252,7 +252,8 @@ def _decided(facts: Facts) -> Given:
     decided = facts.of("decision.made", "event.handled", "proposal.expired", "proposal.superseded")
     texts, seqs = _sentences(decided, otherwise="Nobody has decided yet.")
     for fact in facts.of("decision.made"):
-        texts.append(f"At {fact.body['decided_at']}, {fact.body.get('seconds', 0)} s on the card.")
+        seconds = fact.body.get("seconds", 0)
+        texts.append(f"At {_minute(fact.body['decided_at'])}, {seconds} s on the card.")
         if fact.said.excerpt:
             texts.append(f"Comment: {fact.said.excerpt}")
     return texts, seqs
@@ -275,7 +276,7 @@ def _corrected(facts: Facts, later: Sequence[Document]) -> Given:
         return ["No correction is known."], []
     texts = []
     for document in later:
-        texts.append(f"{document.at}: {document.sentence}")
+        texts.append(f"{_minute(document.at)}: {document.sentence}")
         texts += [change_text(change) for change in document.changes]
     return texts, [document.seq for document in later]
 
@@ -298,7 +299,7 @@ def items(facts: Facts) -> tuple[Item, ...]:
     waits = "open" if proposes and not facts.of("proposal.expired", "proposal.superseded") else None
     ended: Callable[[str], str] = lambda state: waits or state  # noqa: E731 - used twice below
     return (
-        _item("Timestamp", facts.all, lambda fact: fact.at, "missing"),
+        _item("Timestamp", facts.all, lambda fact: _minute(fact.at), "missing"),
         _item("What the AI was asked", maker, _asked_text, "missing" if classified else nothing),
         _item("What it read", read, _read_text, "missing" if is_matched else nothing),
         _item("What it proposed or wrote", classified + applied, _sentence, nothing),
@@ -315,6 +316,11 @@ def _item(name: str, facts: Sequence[Fact], text: Callable[[Fact], str], otherwi
     shown = list(dict.fromkeys(map(text, facts)))
     seqs = tuple(fact.seq for fact in facts)
     return Item(name=name, state="present", text="; ".join(shown[:5]), seqs=seqs)
+
+
+def _minute(at: str) -> str:
+    """An RFC 3339 time for people; a copied summary has no office to tell its zone."""
+    return f"{at[:10]} {at[11:16]} UTC"
 
 
 def _sentence(fact: Fact) -> str:

@@ -17,6 +17,7 @@ _VALUE_KEYS = frozenset(
     {"before", "after", "now", "value", "read_back", "quote", "title", "sender", "changes"}
 )
 _PLAIN_KEYS = frozenset({"verified", "field", "kind", "type", "crm", "id", "part"})
+_BESIDE_A_FIELD = frozenset({"before", "after", "verdict", "read_back"})
 _NAME_KEYS = re.compile(
     r"name|company|address|street|city|zip|postal|phone|mobile|mail|birth", re.IGNORECASE
 )
@@ -122,12 +123,19 @@ def _personal(value: Any, *, hide: str) -> Iterator[str]:
         yield from emails_of(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if key == "maker" and isinstance(item, Mapping):
-                continue  # The rules, or a model: its name is nobody's.
+            if _is_nobodys(key, item, value):
+                continue
             yield from _personal(item, hide=_hide(key, hide))
     elif isinstance(value, list):
         for item in value:
             yield from _personal(item, hide=hide)
+
+
+def _is_nobodys(key: str, item: Any, around: Mapping[str, Any]) -> bool:
+    """The name of the rules or a model, and that of a field beside its values."""
+    if key == "maker":
+        return isinstance(item, Mapping)
+    return key == "name" and not around.keys().isdisjoint(_BESIDE_A_FIELD)
 
 
 def _hide(key: str, inherited: str) -> str:

@@ -198,7 +198,10 @@ function offer(place, html) {
 
 function release(place) {
   for (const button of document.querySelectorAll("[data-needs]")) {
-    if (place.matches(button.dataset.needs)) button.disabled = false;
+    if (!place.matches(button.dataset.needs)) continue;
+    const isBlocked = place.querySelector("[data-blocks]") !== null;
+    button.disabled = button.hidden = isBlocked;
+    for (const other of document.querySelectorAll(`[data-instead="${button.dataset.needs}"]`)) other.hidden = !isBlocked;
   }
 }
 

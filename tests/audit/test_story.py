@@ -142,6 +142,17 @@ def test_no_value_of_the_customer_is_seen_without_a_reason(book: Book) -> None:
     assert "+1 ••• ••99" in rows
 
 
+def test_the_name_of_a_field_is_nobodys_and_stays_readable(book: Book) -> None:
+    customer = Customer()
+    whole_story(book, customer)
+    book.index()
+    story = tell(book.deps, chain_of(customer), viewer="sue")
+    [proposed] = [a for a in story.answers if a.question == "What did it propose and why?"]
+    assert any(sentence.startswith("phone: “+1 •••") for sentence in proposed.sentences)
+    assert "2026-" in str(story.answers[4].sentences)
+    assert "T" not in story.items[0].text.replace("UTC", "")
+
+
 def test_unmasking_says_why_and_ends(book: Book) -> None:
     customer = Customer()
     whole_story(book, customer)

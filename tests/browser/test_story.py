@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NARROW, Open, Watched, demonstrate, sign_in
-from tests.product import Client, Product
+from tests.product import Client, Product, somebody_is_faster
 
 DANA = "dana.miller@example.com"
 NEW_PHONE = "+12025550186"
@@ -149,12 +149,48 @@ def test_on_a_phone_everything_fits_and_works(
         "/decided",
         "/look",
         "/search?q=grace",
+        f"/ask?q={DANA}",
         "/status",
         "/people",
         "/account",
     ):
         page.goto(product.url + path)
         _expect_no_sideways(page)
+
+
+def test_where_the_record_has_moved_reading_again_stands_in_the_place_of_approving(
+    product: Product, client: Client, open_page: Open
+) -> None:
+    demonstrate(product, client, cards=2)
+    row = next(row for row in client.get("/api/cards")["rows"] if row["kind"] != "draft")
+    somebody_is_faster(product, row)
+    seen = open_page()
+    sign_in(seen, product)
+    seen.page.goto(f"{product.url}/cards/{row['id']}")
+    main = seen.page.locator("main")
+    expect(main).to_contain_text("The record has changed since this was proposed")
+    expect(seen.page.get_by_role("button", name="Approve")).to_be_hidden()
+    again = seen.page.get_by_role("button", name="Read again")
+    expect(again).to_be_visible()
+    seen.press("a")
+    expect(main).to_contain_text("Read again. This card shows the values of now.")
+    _wait_for_now(seen.page)
+
+
+def test_a_person_asks_about_a_customer_by_keyboard(product: Product, open_page: Open) -> None:
+    seen = open_page()
+    sign_in(seen, product)
+    seen.page.goto(f"{product.url}/ask")
+    expect(seen.page.locator("#q")).to_be_focused()
+    seen.type(DANA)
+    seen.press("Enter")
+    seen.page.wait_for_url("**/ask?q=*")
+    seen.page.get_by_role("button", name="Reply draft").first.press("Enter")
+    seen.page.wait_for_url("**/ask/*")
+    main = seen.page.locator("main")
+    expect(main).to_contain_text("Hello Dana")
+    for words in ("never sent by itself", "Summary", "Next steps", "by the rules"):
+        expect(main).to_contain_text(words)
 
 
 def test_dark_is_dark_and_can_be_read(product: Product, client: Client, open_page: Open) -> None:
@@ -203,6 +239,8 @@ def _all_paths(client: Client) -> list[str]:
             "/entries/0",
             "/log",
         ),
+        *("/ask", f"/ask?q={DANA}", "/ask?record=demo/contacts/1001"),
+        *(f"/ask/{row['id']}" for row in client.get("/api/asks")["items"]),
         *("/status", "/status/sources", "/policy", "/people", "/people/admin", "/account"),
     ]
 
