@@ -28,8 +28,15 @@ class Letter:
 
     @property
     def topic(self) -> str:
+        return self._said("topic")
+
+    @property
+    def chain(self) -> str:
+        return self._said("chain")
+
+    def _said(self, key: str) -> str:
         try:
-            return str(json.loads(self.delivery.text).get("topic", "?"))
+            return str(json.loads(self.delivery.text).get(key, "?"))
         except (ValueError, AttributeError):
             return "?"
 

@@ -157,8 +157,9 @@ def set_writing(home: Installation, *, stopped: bool, reason: str) -> None:
 
 def commands() -> dict[str, click.Command]:
     """The commands of the services, by name."""
-    from services.audit.commands import erase, export, reindex, verify
+    from services.audit.commands import export, reindex, verify
     from services.dead import dead, replay
+    from services.erasing import erase
     from services.ingest.commands import source
     from services.writer.policy_cli import policy
 

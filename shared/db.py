@@ -100,6 +100,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        "secure_delete=ON",  # What was erased must not lie on in free pages.
         f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_size_limit=67108864",
         "mmap_size=268435456",
@@ -156,6 +157,20 @@ def checkpoint(engine: Engine) -> int:
     with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
         row = db.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
         return int(row[1])
+
+
+def cut_log(engine: Engine) -> None:
+    """After an erasure: the write-ahead log still holds what was overwritten.
+
+    Raises `StoreUnavailable` while somebody reads on in it: try again.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    with translated(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with turn_to_write(engine):
+            is_busy = db.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+    if is_busy:
+        raise StoreUnavailable("somebody still reads what was erased")
 
 
 @contextmanager

@@ -108,6 +108,11 @@ class Outbox:
         rows = [{"message_id": id_, "handled_at": rfc3339(at)} for id_ in message_ids]
         connection.execute(self.inbox.insert(), rows)
 
+    def forget(self, connection: Connection, chains: Sequence[str]) -> None:
+        """After an erasure: what was sent keeps no body. What was not has to go out first."""
+        is_theirs = self.outbox.c.chain.in_(chains) & self.outbox.c.sent_at.is_not(None)
+        connection.execute(update(self.outbox).where(is_theirs).values(body=None))
+
     def unsent(self, connection: Connection, limit: int = BATCH) -> list[Outgoing]:
         """The oldest messages that are not confirmed yet, in order."""
         query = (

@@ -1,4 +1,4 @@
-"""The commands of the log: verify, export, reindex, erase."""
+"""The commands of the log: verify, export, reindex."""
 
 from __future__ import annotations
 
@@ -77,22 +77,3 @@ def reindex(home: Any) -> None:
         after = rebuild(deps, lambda n: bar.update(n - bar.pos))
     same = "the same as before" if after == before else f"before: {before.documents}"
     click.echo(f"{after.documents} documents, digest {after.digest[:16]} ({same}).")
-
-
-@click.command()
-@click.argument("contact")
-@click.option("--reason", required=True, help="Why, for the log; do not name the person.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.pass_obj
-def erase(home: Any, contact: str, reason: str, *, yes: bool) -> None:
-    """Erase the person with the e-mail address or phone number CONTACT. It cannot be undone."""
-    from services.audit.erase import chains_of
-    from services.audit.erase import erase as erase_person
-
-    deps = deps_of(home)
-    chains = chains_of(deps, contact)
-    if not yes:
-        click.confirm(f"Erase the content of {len(chains)} chains for ever?", abort=True)
-    erased = erase_person(deps, contact, reason=reason, actor="person:command-line")
-    click.echo(f"{erased.entries} entries in {len(erased.chains)} chains have no content any more.")
-    click.echo("The proofs stay: `countersign verify`.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.audit.search.words import contact_keys
@@ -20,6 +20,31 @@ def contacts_of(topic: str, body: Mapping[str, Any]) -> list[str]:
     if topic in WITHOUT_PERSONS:
         return []
     return contact_keys("\n".join(texts_of(body)))
+
+
+def persons_of(topic: str, body: Mapping[str, Any]) -> list[str]:
+    """The contact keys, and the records that it is about (``r=crm/type/id``)."""
+    return [*contacts_of(topic, body), *records_of(body)]
+
+
+def records_of(body: Mapping[str, Any]) -> list[str]:
+    """Keys of the records that a body is about; those that only might be meant are not."""
+    places = [body, body.get("event"), *(body.get("proposals") or ())]
+    found = [place.get("record") for place in places if isinstance(place, Mapping)]
+    return list(dict.fromkeys(_record_key(one) for one in found if isinstance(one, Mapping)))
+
+
+def own_record(body: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """The record that was read, where the CRM holds one of the contact ``keys`` in it."""
+    read = body.get("reading")
+    if not isinstance(read, Mapping):
+        return []
+    is_theirs = not set(keys).isdisjoint(contact_keys("\n".join(texts_of(read["fields"]))))
+    return [_record_key(read["ref"])] if is_theirs else []
+
+
+def _record_key(ref: Mapping[str, Any]) -> str:
+    return f"r={ref.get('crm')}/{ref.get('type')}/{ref.get('id')}"
 
 
 def texts_of(value: Any) -> list[str]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
 from services.audit import reader
+from services.audit.contacts import own_record
 from services.audit.deps import Deps
 from services.audit.ledger import chunks
 from services.audit.search.words import emails_of, phone_query
 from services.audit.tables import BODIES, CHAIN_KEYS, ENTRIES, OUTBOX, PERSON_CHAINS, UNMASKINGS
-from shared.db import reading
+from shared.db import cut_log, reading
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.errors import BadPayload
+from shared.outbox import Unit
+
+EVERYTHING = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +42,19 @@ def query_keys(contact: str) -> list[str]:
 
 
 def chains_of(deps: Deps, contact: str) -> tuple[str, ...]:
-    """The chains that speak of a contact. Raises `BadPayload`."""
+    """The chains that speak of a contact, or are about their record. Raises `BadPayload`."""
     with reading(deps.engine) as db:
-        return tuple(reader.chains_of_contacts(db, deps.vault, query_keys(contact)))
+        return tuple(_chains(db, deps, query_keys(contact)))
+
+
+def _chains(db: Connection, deps: Deps, keys: Sequence[str]) -> list[str]:
+    """A webhook about a person's record need not name them: the record leads to it."""
+    named = reader.chains_of_contacts(db, deps.vault, keys)
+    told = reader.of_chains_before(db, deps.vault, named, EVERYTHING)
+    bodies = [one.body for one in told if one.topic == Topic.EVENT_CLASSIFIED and one.body]
+    records = sorted({record for body in bodies for record in own_record(body, keys)})
+    about = reader.chains_of_contacts(db, deps.vault, records)
+    return list(dict.fromkeys([*named, *about]))
 
 
 def erase(deps: Deps, contact: str, *, reason: str, actor: str) -> Erased:
@@ -49,40 +64,45 @@ def erase(deps: Deps, contact: str, *, reason: str, actor: str) -> Erased:
     """
     keys = query_keys(contact)
     with deps.unit_of_work.begin() as unit:
-        _overwrite_deleted(unit.db)
-        chains = reader.chains_of_contacts(unit.db, deps.vault, keys)
-        seqs = _blank(unit.db, chains, rfc3339(unit.now))
-        unit.publish(
-            Topic.PERSON_ERASED,
-            {
+        chains = _chains(unit.db, deps, keys)
+        entries = 0
+        for some in list(chunks(chains)) or [()]:
+            seqs = _blank(unit.db, some, rfc3339(unit.now))
+            entries += len(seqs)
+            body = {
                 "person": deps.vault.person(keys[0]).hex(),
-                "chains": len(chains),
+                "chains": some,
                 "entries": len(seqs),
                 "reason": reason,
-            },
-            subject="person/erased",
-            chain=ids.derive("erasures"),
-            actor=actor,
-            key=ids.fresh(),
-        )
+            }
+            _tell(unit, body, actor)
     deps.index.erase(_erased_seqs(deps))
-    _flush(deps)
-    return Erased(chains=tuple(chains), entries=len(seqs))
+    cut_log(deps.engine)
+    return Erased(chains=tuple(chains), entries=entries)
+
+
+def _tell(unit: Unit, body: dict[str, Any], actor: str) -> None:
+    """The other services forget what they hold of these chains when they hear it."""
+    unit.publish(
+        Topic.PERSON_ERASED,
+        body,
+        subject="person/erased",
+        chain=ids.derive("erasures"),
+        actor=actor,
+        key=ids.fresh(),
+    )
 
 
 def _blank(db: Connection, chains: Sequence[str], at: str) -> list[int]:
     """Destroy keys and bodies of the chains; returns the entries that lost their content."""
-    seqs = list[int]()
-    for some in chunks(chains):
-        of_chains = select(ENTRIES.c.seq).where(ENTRIES.c.chain.in_(some))
-        seqs += db.scalars(of_chains)
-        keys = update(CHAIN_KEYS).where(CHAIN_KEYS.c.chain.in_(some))
-        db.execute(keys.values(wrapped=None, erased_at=at))
-        db.execute(delete(BODIES).where(BODIES.c.seq.in_(of_chains)))
-        db.execute(delete(PERSON_CHAINS).where(PERSON_CHAINS.c.chain.in_(some)))
-        db.execute(delete(UNMASKINGS).where(UNMASKINGS.c.chain.in_(some)))
-        messages = update(OUTBOX.outbox).where(OUTBOX.outbox.c.chain.in_(some))
-        db.execute(messages.where(OUTBOX.outbox.c.sent_at.is_not(None)).values(body=None))
+    of_chains = select(ENTRIES.c.seq).where(ENTRIES.c.chain.in_(chains))
+    seqs = list(db.scalars(of_chains))
+    keys = update(CHAIN_KEYS).where(CHAIN_KEYS.c.chain.in_(chains))
+    db.execute(keys.values(wrapped=None, erased_at=at))
+    db.execute(delete(BODIES).where(BODIES.c.seq.in_(of_chains)))
+    db.execute(delete(PERSON_CHAINS).where(PERSON_CHAINS.c.chain.in_(chains)))
+    db.execute(delete(UNMASKINGS).where(UNMASKINGS.c.chain.in_(chains)))
+    OUTBOX.forget(db, chains)
     return seqs
 
 
@@ -91,19 +111,3 @@ def _erased_seqs(deps: Deps) -> list[int]:
     with reading(deps.engine) as db:
         without = select(ENTRIES.c.seq).join(CHAIN_KEYS, CHAIN_KEYS.c.chain == ENTRIES.c.chain)
         return list(db.scalars(without.where(CHAIN_KEYS.c.wrapped.is_(None))))
-
-
-def _overwrite_deleted(db: Connection) -> None:
-    """SQLite keeps deleted bytes in free pages unless told otherwise."""
-    if db.dialect.name == "sqlite":
-        db.exec_driver_sql("PRAGMA secure_delete=ON")
-
-
-def _flush(deps: Deps) -> None:
-    """The log beside the database still holds what was overwritten: cut it."""
-    if deps.engine.dialect.name == "sqlite":
-        with deps.engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            assert raw is not None, "an open connection has a driver's"
-            raw.rollback()
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.audit.checkpoints import MOST_UNSEALED, SignedCheckpoint, sign_edge
-from services.audit.contacts import contacts_of
+from services.audit.contacts import persons_of
 from services.audit.deps import WorkerDeps
 from services.audit.encoding import canonical_body
 from services.audit.ledger import Draft, Placed, append, edge_of, proof
@@ -103,7 +103,7 @@ def _draft(
         cause=cause,
         body=canonical_body(body),
         fits=_fits(topic, body),
-        persons=tuple(vault.person(key) for key in contacts_of(topic, body)),
+        persons=tuple(vault.person(key) for key in persons_of(topic, body)),
     )
 
 

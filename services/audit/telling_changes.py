@@ -193,7 +193,7 @@ def _unmasked(body: Body, who: str) -> Told:
 
 
 def _erased(body: Body, who: str) -> Told:
-    number = body["chains"]
+    number = len(body["chains"])
     return Told(
         sentence=f"{who} erased a person: {number} chain{'' if number == 1 else 's'}.",
         excerpt=body["reason"],

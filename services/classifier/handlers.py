@@ -22,6 +22,7 @@ from services.classifier.guard import Subject
 from services.classifier.rules import MAKER, answer_by_rules
 from services.classifier.shortcuts import shortcut
 from shared.bus.envelope import Envelope
+from shared.db import cut_log, writing
 from shared.domain.classification import Candidate, Classification, Outcome
 from shared.domain.event import Event, EventKind
 from shared.domain.proposal import ProposalKind
@@ -29,7 +30,7 @@ from shared.domain.topics import Topic
 from shared.errors import Rejected
 from shared.faultpoints import reached
 from shared.outbox import Unit
-from shared.service import Effect
+from shared.service import Effect, do_nothing
 
 
 def classify(envelope: Envelope, deps: WorkerDeps) -> Effect:
@@ -39,6 +40,14 @@ def classify(envelope: Envelope, deps: WorkerDeps) -> Effect:
     """
     event: Event = envelope.noun()
     return partial(tell, answer=look_at(event, deps, chain=envelope.chain))
+
+
+def forget(envelope: Envelope, deps: WorkerDeps) -> Effect:
+    """``person.erased``: what is kept for another try goes, also from the disk."""
+    with writing(deps.engine) as connection:
+        store.forget(connection, envelope.noun()["chains"])
+    cut_log(deps.engine)
+    return do_nothing
 
 
 def look_at(

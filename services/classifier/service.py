@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.classifier.assist import assist
 from services.classifier.deps import PolicyFile, WorkerDeps
-from services.classifier.handlers import classify
+from services.classifier.handlers import classify, forget
 from services.classifier.model import Model, Prices
 from services.classifier.store import NAME, metadata, outbox, prune
 from shared.bus.publisher import Publisher
@@ -105,7 +105,11 @@ SERVICE = Service(
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers={Topic.EVENT_RECEIVED: classify, Topic.ASSIST_REQUESTED: assist},
+        handlers={
+            Topic.EVENT_RECEIVED: classify,
+            Topic.ASSIST_REQUESTED: assist,
+            Topic.PERSON_ERASED: forget,
+        },
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="retention", seconds=3600, run=retain),

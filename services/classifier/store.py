@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, select
@@ -51,6 +52,13 @@ def recalled(engine: Engine, event_id: str) -> Event | None:
         text = connection.scalar(query)
     event: Event | None = load(EventSchema, json.loads(text)) if text else None
     return event
+
+
+def forget(connection: Connection, chains: Sequence[str]) -> None:
+    """A person was erased: nothing that was kept of these chains stays."""
+    connection.execute(remembered.delete().where(remembered.c.chain.in_(chains)))
+    connection.execute(spending.asks.delete().where(spending.asks.c.chain.in_(chains)))
+    outbox.forget(connection, chains)
 
 
 def prune(connection: Connection, now: datetime) -> None:

@@ -55,6 +55,10 @@ class RawFiles:
         except FileNotFoundError as error:
             raise NotFound("The stored bytes are gone: their retention is over.") from error
 
+    def remove(self, sha256: str) -> None:
+        """Gone from the folder; what was never large has no file."""
+        self._path(sha256).unlink(missing_ok=True)
+
     def register(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Remember until when files are kept; the longest wish counts."""
         if insert_new(connection, raw_files, rows) == len(rows):
@@ -73,7 +77,7 @@ class RawFiles:
             for sha256 in list(connection.scalars(select(raw_files.c.sha256).where(over))):
                 if self._is_fresh(sha256):
                     continue
-                self._path(sha256).unlink(missing_ok=True)
+                self.remove(sha256)
                 connection.execute(raw_files.delete().where(raw_files.c.sha256 == sha256))
                 removed += 1
         return removed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from services.ingest.deps import WebDeps, WorkerDeps
 from services.ingest.endpoints import Endpoints
+from services.ingest.erase import forget
 from services.ingest.inbox import Inbox
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
@@ -16,6 +17,7 @@ from services.ingest.store import metadata, outbox
 from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
+from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import ServiceSettings, setting
@@ -82,7 +84,7 @@ SERVICE = Service(
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers={},
+        handlers={Topic.PERSON_ERASED: forget},
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="checkpoint", seconds=0.5, run=tidy),

@@ -12,6 +12,7 @@ import structlog
 from services.writer import change_store, echo, facts, outcomes, pending, policy_store, rules, store
 from services.writer.apply import apply
 from services.writer.deps import WorkerDeps
+from services.writer.erase import forget
 from services.writer.gate import permit
 from services.writer.reproposing import again_from, correction_of, undo_of
 from services.writer.store import Origin
@@ -251,4 +252,5 @@ HANDLERS: dict[Topic, Handler] = {
     Topic.DECISION_MADE: intend,
     Topic.RECEIPT_ISSUED: apply,
     Topic.REPAIR_REQUESTED: repair,
+    Topic.PERSON_ERASED: forget,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import RAISE, Schema, fields, validate
 
 from shared.domain.record import RecordRefSchema
-from shared.domain.schema import ID, Instant, ScalarField, Whole
+from shared.domain.schema import ID, Instant, Many, ScalarField, Whole
 
 
 class Notice(Schema):
@@ -284,10 +284,13 @@ class RecordUnmasked(Notice):
 
 
 class PersonErased(Notice):
-    """``person`` is a keyed hash that dies with the key; ``chains`` are counted, not named."""
+    """``person`` is a keyed hash that dies with the key; ``chains`` name what is to be forgotten.
+
+    A person with many chains takes several messages; ``entries`` counts those of this one.
+    """
 
     person = fields.String(required=True)
-    chains = Whole(required=True)
+    chains = Many(fields.String(validate=ID), required=True)
     entries = Whole(required=True)
     reason = fields.String(required=True)
 

@@ -110,7 +110,9 @@ TOPICS: dict[Topic, Row] = {
     T.SESSION_OPENED: Row(publishers=(WRITER, AUDIT), schema=notices.SessionOpened),
     T.SEARCH_MADE: Row(publishers=(AUDIT,), schema=notices.SearchMade),
     T.RECORD_UNMASKED: Row(publishers=(AUDIT, WRITER, INGEST), schema=notices.RecordUnmasked),
-    T.PERSON_ERASED: Row(publishers=(AUDIT,), schema=notices.PersonErased),
+    T.PERSON_ERASED: Row(
+        publishers=(AUDIT,), consumers=(INGEST, CLASSIFIER, WRITER), schema=notices.PersonErased
+    ),
     T.CHECKPOINT_SIGNED: Row(publishers=(AUDIT,), schema=notices.CheckpointSigned),
     T.WRITING_STOPPED: Row(publishers=(WRITER,), schema=notices.WritingStopped),
     T.WRITING_RESUMED: Row(publishers=(WRITER,), schema=notices.WritingResumed),

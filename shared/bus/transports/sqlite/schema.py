@@ -74,6 +74,7 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        db.execute("PRAGMA secure_delete = ON")  # A message that is gone is gone from the disk.
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     except BaseException:
         db.close()
@@ -98,6 +99,15 @@ def prepare_file(path: Path) -> None:
             db.execute("COMMIT")
         finally:
             db.close()
+
+
+def cut_log(path: Path) -> bool:
+    """Empty the write-ahead log, which still holds what was taken; ``False``: somebody reads it."""
+    db = open_file(path, durable=True)
+    try:
+        return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        db.close()
 
 
 def _create(path: Path) -> None:
