@@ -67,13 +67,3 @@ def test_export_says_how_to_check_it(home: Home, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "verify.py" in result.output
     assert "jane" not in (tmp_path / "out" / "entries.jsonl").read_text().lower()
-
-
-def test_erase_asks_and_then_says_what_is_gone(home: Home) -> None:
-    arguments = ("jane.doe@example.com", "--reason", "asked for it")
-    declined = CliRunner().invoke(commands.erase, arguments, obj=home, input="n\n")
-    assert declined.exit_code == 1
-    result = run(commands.erase, home, *arguments, "--yes")
-    assert result.exit_code == 0, result.output
-    assert "1 chains" in result.output
-    assert run(commands.verify, home).exit_code == 0

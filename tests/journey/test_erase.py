@@ -68,6 +68,9 @@ def test_nothing_of_an_erased_person_is_left_and_the_log_verifies(product: Produ
     eventually(lambda: client.get("/api/search", q=DANA)["rows"])
     assert held(product) != []
 
+    unasked = product.command("erase", DANA, "--reason", "nobody says yes")
+    assert unasked.returncode == 1
+    assert client.get("/api/search", q=DANA)["rows"] != []
     said = product.command("erase", DANA, "--reason", "asked for it", "--yes")
     assert said.returncode == 0, said.stdout + said.stderr
     assert "1 dead letters about them are gone" in said.stdout
