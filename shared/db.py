@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -87,12 +87,16 @@ def in_schema(url: str, schema: str) -> str:
 
 
 def make_schema(engine: Engine) -> None:
-    """The schema that the URL names, where it is not there yet; SQLite has none."""
+    """The schema that the URL names, where it is not there yet; SQLite has none.
+
+    Who may make no schemas can still use one that an administrator has made.
+    """
     if engine.dialect.name != "postgresql":
         return
     schema = str(engine.url.query["options"]).partition("search_path=")[2]
     with translated(), engine.begin() as connection:
-        connection.execute(CreateSchema(schema, if_not_exists=True))
+        if not inspect(connection).has_schema(schema):
+            connection.execute(CreateSchema(schema, if_not_exists=True))
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
