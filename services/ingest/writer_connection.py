@@ -59,8 +59,8 @@ class PreparedInsert:
         return new
 
     def _compile(self, dialect: str, size: int) -> str:
-        row = {name: bindparam(name) for name in self._columns}
-        insert = insert_into(self._table, dialect).values(row).on_conflict_do_nothing()
+        row: dict[str, Any] = {name: bindparam(name) for name in self._columns}
+        insert = insert_into(self._table, dialect).values(row).inline().on_conflict_do_nothing()
         before, values, after = str(insert.compile(dialect=_dialect(dialect))).partition("VALUES ")
         one, closing, rest = after.partition(")")
         return before + values + ", ".join([one + closing] * size) + rest
