@@ -13,6 +13,7 @@ from sqlalchemy import Engine, func, select
 
 from services.audit.balance import balance
 from services.audit.checkpoints import last_checkpoint
+from services.audit.lag import oldest_unhandled, oldest_unsent
 from services.installation import Installation
 from services.writer import queries
 from shared.access import current_person, role
@@ -20,6 +21,7 @@ from shared.bus.depths import depths
 from shared.bus.topology import work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
+from shared.domain.topics import SERVICES
 from shared.web import Measure
 
 STATES = (
@@ -44,11 +46,11 @@ class StatusDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLine:
-    """``oldest`` is the age of the oldest waiting message in seconds, where the broker tells it."""
+    """``oldest`` is the age of the oldest message that is not handled yet, in seconds."""
 
     name: str
     waiting: int
-    oldest: float | None
+    oldest: float
     parked: int
 
 
@@ -65,7 +67,7 @@ def status(deps: StatusDeps) -> Blueprint:
             "status.html",
             stop=queries.stop_state(deps.parts["writer"]),
             totals=queries.counts(deps.parts["writer"], current_person()),
-            queues=queue_lines(deps.home),
+            queues=queue_lines(deps),
             balance=balance(audit),
             checkpoint=checkpoint,
             disk=shutil.disk_usage(deps.home.root),
@@ -75,29 +77,33 @@ def status(deps: StatusDeps) -> Blueprint:
     return blueprint
 
 
-def queue_lines(home: Installation) -> list[QueueLine]:
-    """One line for each work queue."""
-    found = depths(home.bus_url)
-    return [
-        QueueLine(
-            name=name,
-            waiting=found.get(name, (0, 0.0))[0],
-            oldest=found.get(name, (0, 0.0))[1],
-            parked=found.get(f"{name}.parked", (0, 0.0))[0],
-        )
-        for name in work_queues()
-    ]
+def queue_lines(deps: StatusDeps) -> list[QueueLine]:
+    """One line for each work queue. Where the broker tells no ages, the databases do."""
+    audit = deps.parts["audit"]
+    found = depths(deps.home.bus_url)
+    lines = []
+    for name in work_queues():
+        waiting, oldest = found.get(name, (0, 0.0))
+        if oldest is None:
+            oldest = oldest_unhandled(audit.books, name, waiting, audit.clock())
+        parked = found.get(f"{name}.parked", (0, 0.0))[0]
+        lines.append(QueueLine(name=name, waiting=waiting, oldest=oldest, parked=parked))
+    return lines
 
 
 def measures(deps: StatusDeps) -> Iterable[Measure]:
     """What `/metrics` shows; every value is read at scrape time."""
-    for line in queue_lines(deps.home):
+    for line in queue_lines(deps):
         labels = {"queue": line.name}
         yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
-        if line.oldest is not None:
-            yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
+        yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
         yield _gauge("dead_letters", "Messages parked", line.parked, labels)
-    counted = balance(deps.parts["audit"])
+    audit = deps.parts["audit"]
+    for service in SERVICES:
+        age = oldest_unsent(audit.books, service, audit.clock())
+        labels = {"service": service}
+        yield _gauge("outbox_age_seconds", "Age of the oldest unsent message", age, labels)
+    counted = balance(audit)
     for state in STATES:
         labels = {"state": state}
         yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class Product:
     crm_port: int = field(default_factory=free_port)
     extra: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    run: Sequence[str] = ("services", "run")
 
     @property
     def url(self) -> str:
@@ -65,7 +66,7 @@ class Product:
             (self.folder / "err.log").open("ab") as err,
         ):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services", "run"],
+                [sys.executable, "-m", *self.run],
                 cwd=ROOT,
                 env=self.environ,
                 stdout=out,
@@ -158,8 +159,11 @@ class Client:
 
 
 @contextmanager
-def running(folder: Path, **extra: str) -> Iterator[Product]:
-    product = Product(folder=folder, extra=extra).start()
+def running(
+    folder: Path, *, run: Sequence[str] = ("services", "run"), **extra: str
+) -> Iterator[Product]:
+    """``run`` is the module that starts it, with its words."""
+    product = Product(folder=folder, extra=extra, run=run).start()
     try:
         yield product
     finally:

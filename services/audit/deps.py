@@ -19,20 +19,18 @@ from shared.proof import VerifierKey
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerUnits(UnitOfWork):
-    """Units whose commit may have moved the ledger: ``ring`` wakes the projection afterwards."""
-
-    ring: Callable[[], None]
+    """Units whose commit may have moved the ledger: the projection is woken too."""
 
     @contextmanager
     def batch(self) -> Iterator[Callable[[Envelope | None], Unit]]:
         with super().batch() as unit_for:
             yield unit_for
-        self.ring()
+            unit_for(None).ring("projection")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """``ingest`` is the database of ingest, only read, for the balance."""
+    """``books`` are the databases of all services, only read, for the balance and the ages."""
 
     engine: Engine
     outbox: Outbox
@@ -41,7 +39,7 @@ class Deps:
     vault: Vault
     index: SearchIndex
     vkey: VerifierKey
-    ingest: Engine | None = None
+    books: Engine
 
 
 @dataclass(frozen=True, kw_only=True)

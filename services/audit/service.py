@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-
+from services.audit.books import open_books
 from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
@@ -18,8 +16,8 @@ from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
 from services.audit.tables import OUTBOX, metadata
 from services.audit.vault import load_vault
+from shared.bell import Bell
 from shared.bus.publisher import Publisher
-from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
@@ -38,56 +36,47 @@ class Settings(ServiceSettings):
 
     search_url: str = setting("search index: sqlite:///…")
     keys_dir: Path = setting("folder of ledger.key and checkpoints.vkey")
-    ingest_database_url: str = setting("database of ingest, read for the balance", default="")
+    reconciler_database_url: str = setting(
+        "all databases, for the balance: sqlite:///<folder>, or postgresql+psycopg://reconciler…",
+        secret=True,
+    )
 
 
 def wire_web(settings: Settings) -> WebDeps:
     """The pages: they read the ledger and write only to their own outbox. No signing key."""
     engine = open_database(settings.database_url)
-    wake = _bell(settings, "relay")
     return WebDeps(
         engine=engine,
         outbox=OUTBOX,
-        unit_of_work=UnitOfWork(engine=engine, outbox=OUTBOX, clock=now, wake=wake),
+        unit_of_work=UnitOfWork(
+            engine=engine, outbox=OUTBOX, clock=now, bell=Bell(folder=settings.wake_dir)
+        ),
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
-        ingest=_ingest(settings),
+        books=open_books(settings.reconciler_database_url),
     )
 
 
 def wire_worker(settings: Settings) -> WorkerDeps:
     """The one that appends, signs and indexes."""
     engine = open_database(settings.database_url)
-    wake, ring = _bell(settings, "relay"), _bell(settings, "projection")
+    bell = Bell(folder=settings.wake_dir)
     signer = load_signer(settings.keys_dir)
     publisher = Publisher(settings.broker_url)
     return WorkerDeps(
         engine=engine,
         outbox=OUTBOX,
-        unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, wake=wake, ring=ring),
+        unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, bell=bell),
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
-        ingest=_ingest(settings),
+        books=open_books(settings.reconciler_database_url),
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
-
-
-def _bell(settings: Settings, loop: str) -> Callable[[], None]:
-    """Wakes a loop of the worker, from whichever process."""
-
-    def ring() -> None:
-        notify(settings.wake_dir, f"audit.{loop}")
-
-    return ring
-
-
-def _ingest(settings: Settings) -> Engine | None:
-    return open_database(settings.ingest_database_url) if settings.ingest_database_url else None
 
 
 def _relay(deps: WorkerDeps) -> None:

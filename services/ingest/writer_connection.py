@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Table, Update, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import Dialect
 
-from shared.db import defer_checkpoints, insert_into, translated
+from shared.db import as_writer, committed, defer_checkpoints, insert_into, translated
 
 Row = Mapping[str, Any]
 LARGEST_STEP = 64
@@ -45,21 +45,25 @@ class PreparedInsert:
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Returns how many rows were new."""
         new, place = 0, 0
+        dialect = connection.dialect.name
         while place < len(rows):
-            # Steps of powers of two: a handful of statements, so that the driver keeps them.
-            size = min(1 << ((len(rows) - place).bit_length() - 1), LARGEST_STEP)
-            text = self._text(connection.dialect.name, size)
+            size = min(len(rows) - place, LARGEST_STEP)
+            if dialect == "sqlite":
+                # Steps of powers of two: a handful of statements, so that the driver keeps them.
+                # Over a network every step is a round trip instead, and costs more than parsing.
+                size = 1 << (size.bit_length() - 1)
+            text = self._text(dialect, size)
             values = [row[name] for row in rows[place : place + size] for name in self._columns]
             new += connection.exec_driver_sql(text, tuple(values)).rowcount
             place += size
         return new
 
     def _compile(self, dialect: str, size: int) -> str:
-        rows: list[dict[str, Any]] = [
-            {name: bindparam(f"{name}_{place}") for name in self._columns} for place in range(size)
-        ]
-        insert = insert_into(self._table, dialect).values(rows).on_conflict_do_nothing()
-        return str(insert.compile(dialect=_dialect(dialect)))
+        row: dict[str, Any] = {name: bindparam(name) for name in self._columns}
+        insert = insert_into(self._table, dialect).values(row).inline().on_conflict_do_nothing()
+        before, values, after = str(insert.compile(dialect=_dialect(dialect))).partition("VALUES ")
+        one, closing, rest = after.partition(")")
+        return before + values + ", ".join([one + closing] * size) + rest
 
 
 class PreparedUpdate:
@@ -94,12 +98,13 @@ class WriterConnection:
         """One write transaction. Raises `StoreUnavailable` when the database cannot take it."""
         with translated():
             if self._connection is None:
-                self._connection = self._engine.connect().execution_options(writes=True)
+                self._connection = as_writer(self._engine.connect())
                 defer_checkpoints(self._connection)
                 self._connection.rollback()
             try:
                 with self._connection.begin():
                     yield self._connection
+                committed(self._connection)
             except BaseException:
                 broken, self._connection = self._connection, None
                 broken.close()

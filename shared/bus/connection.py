@@ -46,6 +46,11 @@ def translated(*, ignore_lost_channel: bool = False) -> Iterator[None]:
         raise BrokerUnavailable(f"the broker did not answer: {type(error).__name__}") from error
 
 
+def is_blocked(connection: Connection) -> bool:
+    """Whether the broker has said that it takes nothing at present (memory or disk alarm)."""
+    return bool(getattr(connection.connection, "is_blocked", False))
+
+
 def is_recoverable(error: Any) -> bool:
     """Whether a new connection may help."""
     return isinstance(error, BrokerUnavailable)

@@ -9,12 +9,14 @@ from typing import Any
 
 from kombu.messaging import Producer
 
-from shared.bus.connection import Connection, connect, translated
+from shared.bus.connection import Connection, connect, is_blocked, translated
 from shared.bus.topology import DEAD, DELAY, EVENTS, Delay
 from shared.bus.transports import PublishError
+from shared.errors import BrokerUnavailable, Unavailable
 from shared.outbox import Outgoing
 
 CONTENT_TYPE = "application/json"
+BLOCKED = "the broker takes nothing at present: a memory or disk alarm"
 
 
 class Publisher:
@@ -25,6 +27,11 @@ class Publisher:
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._producer: Producer | None = None
+        self._problem: str | None = None
+
+    def problem(self) -> str | None:
+        """Why nothing could be published the last time, if so; a reason for readiness."""
+        return self._problem
 
     def send(self, messages: Sequence[Outgoing]) -> set[str]:
         """Publish all as one batch; returns the ids that the broker refused.
@@ -74,16 +81,29 @@ class Publisher:
 
     @contextmanager
     def _batch(self) -> Iterator[Producer]:
-        with self._lock, translated():
+        with self._lock, self._judged(), translated():
             try:
                 producer = self._ready()
                 with producer.channel.batch():
                     yield producer
             except PublishError:
                 raise
-            except Exception:
+            except Exception as error:
+                is_refusing = self._connection is not None and is_blocked(self._connection)
                 self._drop()
+                if is_refusing:
+                    raise BrokerUnavailable(BLOCKED) from error
                 raise
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Remember how it went."""
+        try:
+            yield
+        except Unavailable as error:
+            self._problem = str(error)
+            raise
+        self._problem = None
 
     def _ready(self) -> Producer:
         if self._producer is None:

@@ -21,6 +21,7 @@ class Home:
         assert (service, role) == ("audit", "worker")
         return {
             "DATABASE_URL": f"sqlite:///{self.folder}/audit.db",
+            "RECONCILER_DATABASE_URL": f"sqlite:///{self.folder}",
             "BROKER_URL": f"durable+sqlite:///{self.folder}/bus.db",
             "WAKE_DIR": str(self.folder),
             "PUBLIC_URL": "http://localhost",

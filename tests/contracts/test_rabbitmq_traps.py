@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from kombu import Connection, Consumer, Producer
 from services.dead import dead, replay
 from services.installation import Installation, RunSettings
 from shared.bus import transports
+from shared.bus.consumer import Consumer as ProductConsumer
 from shared.bus.depths import depths
 from shared.bus.publisher import Publisher
 from shared.bus.topology import declare, queue_named
@@ -137,6 +139,31 @@ def test_a_consumer_that_waits_hears_that_its_connection_is_gone(
             proxy.cut()
             with pytest.raises(RecoverableConnectionError):
                 connection.drain_events(timeout=10)
+
+
+def test_a_waiting_consumer_is_handed_a_message_at_once_and_nobody_rings(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ring(*_: object) -> None:
+        raise AssertionError("the broker pushes: no wake-up is needed")
+
+    monkeypatch.setattr("shared.bus.wake.notify", ring)
+    monkeypatch.setattr("shared.bus.wake.Listener.__init__", ring)
+    consumer, publisher = ProductConsumer(host.url, "classifier", prefetch=1), Publisher(host.url)
+    publisher.send(events(1))
+    while batch := consumer.next_batch(1):  # What other tests have left, too.
+        publisher.acknowledge([delivery.message for delivery in batch])
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(consumer.next_batch, 60)
+        time.sleep(0.5)
+        begin = time.monotonic()
+        assert publisher.send([Outgoing(id="at-once", topic="event.received", text="{}")]) == set()
+        [delivery] = waiting.result(60)
+        assert time.monotonic() - begin < 10
+    assert delivery.message_id == "at-once"
+    publisher.acknowledge([delivery.message])
+    consumer.close()
+    publisher.close()
 
 
 def test_dead_letters_are_listed_shown_and_sent_again(host: Host, tmp_path: Path) -> None:

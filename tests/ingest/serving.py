@@ -23,13 +23,19 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 30
 
 
-def prepare(folder: Path) -> None:
+def database(folder: Path) -> str:
+    """A file in the folder, or what ``DOOR_DATABASE`` names."""
+    return os.environ.get("DOOR_DATABASE") or f"sqlite:///{folder}/ingest.db"
+
+
+def prepare(folder: Path, url: str = "") -> None:
     """Make the tables; the endpoints are the caller's."""
     from services.ingest.store import metadata
-    from shared.db import open_database
+    from shared.db import make_schema, open_database
 
     folder.mkdir(parents=True, exist_ok=True)
-    engine = open_database(f"sqlite:///{folder}/ingest.db")
+    engine = open_database(url or database(folder))
+    make_schema(engine)
     metadata.create_all(engine)
     engine.dispose()
 
@@ -40,7 +46,7 @@ def door(folder: Path) -> Any:
     from shared.web import build_app
 
     settings = WebSettings(
-        database_url=f"sqlite:///{folder}/ingest.db",
+        database_url=database(folder),
         broker_url=f"durable+sqlite:///{folder}/bus.db",
         wake_dir=folder / "run",
         public_url="http://127.0.0.1",
@@ -100,14 +106,23 @@ def serve(folder: Path, port: int, side: str, workers: int) -> None:
 
 
 @contextmanager
-def serving(folder: Path, *, side: str = "ingest", workers: int = 2) -> Iterator[tuple[int, int]]:
-    """``(port, process id of the parent)`` of a running server; stopped at the end."""
+def serving(
+    folder: Path, *, side: str = "ingest", workers: int = 2, url: str = ""
+) -> Iterator[tuple[int, int]]:
+    """``(port, process id of the parent)`` of a running server; stopped at the end.
+
+    ``url`` is another database than the file in ``folder``.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "tests.ingest.serving", str(folder), str(port), side]
     process = subprocess.Popen(
-        [*command, str(workers)], cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL
+        [*command, str(workers)],
+        cwd=ROOT,
+        env={**os.environ, "DOOR_DATABASE": url},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
     )
     try:
         _wait_until_open(port, process)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
@@ -19,14 +20,15 @@ NEW_PHONE = "+12025550186"
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """On files alone, and the same code on RabbitMQ and PostgreSQL."""
+    """On files alone, and the same code on RabbitMQ and PostgreSQL, each part with its role."""
     folder = tmp_path_factory.mktemp("product")
     if request.param == "embedded":
         with running(folder) as product:
             yield product
         return
     with virtual_host() as host, fresh_postgresql() as url:
-        with running(folder, BROKER_URL=host.url, DATABASE_URL=url) as product:
+        run = ("tests.contracts.with_roles",)
+        with running(folder, run=run, BROKER_URL=host.url, DATABASE_URL=url) as product:
             yield product
 
 
@@ -174,6 +176,33 @@ def test_every_accepted_event_is_accounted_for(product: Product, client: Client)
         return counts["accepted"] >= 9 and counts["waiting"] == 0
 
     eventually(balanced)
+
+
+def test_nothing_waits_any_more_and_the_ages_say_so(product: Product, client: Client) -> None:
+    def handled() -> bool:
+        text = client.session.get(f"{product.url}/metrics", timeout=10).text
+        ages = {
+            line.split('"')[1]: float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith("countersign_queue_age_seconds{")
+        }
+        assert set(ages) == {"classifier", "writer", "audit"}
+        return not any(ages.values())
+
+    eventually(handled)
+
+
+def test_each_part_has_signed_in_as_its_role(product: Product, client: Client) -> None:
+    if "DATABASE_URL" not in product.extra:
+        pytest.skip("files have no roles")
+    engine = create_engine(product.extra["DATABASE_URL"])
+    with engine.connect() as connection:
+        users = connection.exec_driver_sql(
+            "SELECT usename FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        assert set(users.scalars()) == {"ingest", "classifier", "writer", "audit", "reconciler"}
+    engine.dispose()
 
 
 def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -> None:

@@ -179,9 +179,9 @@ class Transport(DrivenTransport):
         client: Any = self.client
         options = client.transport_options or {}
         seconds = float(options.get("confirm_timeout", CONFIRM_SECONDS))
-        return Connection(client, self._parameters(client), seconds)
+        return Connection(client, self._parameters(client, seconds), seconds)
 
-    def _parameters(self, client: Any) -> Any:
+    def _parameters(self, client: Any, confirm_seconds: float) -> Any:
         given = self.default_connection_params
         host = client.hostname or given["hostname"]
         user, password = client.userid or given["userid"], client.password or given["password"]
@@ -192,6 +192,8 @@ class Transport(DrivenTransport):
             credentials=pika.PlainCredentials(user, password),
             heartbeat=int(client.heartbeat or HEARTBEAT_SECONDS),
             socket_timeout=float(client.connect_timeout or CONNECT_SECONDS),
+            # A broker that takes nothing does not answer to a close either: nobody waits for it.
+            blocked_connection_timeout=confirm_seconds,
             ssl_options=self._tls(client.ssl, host),
         )
 
