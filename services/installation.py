@@ -175,13 +175,17 @@ class Installation:
 
     def environment(self, service: str, role: str) -> dict[str, str]:
         """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""
-        everyone = {
-            "DATABASE_URL": self.database(service),
-            "BROKER_URL": self.bus_url,
-            "WAKE_DIR": str(self.wake),
+        everyone = {"DATABASE_URL": self.database(service), "WAKE_DIR": str(self.wake)}
+        side = self._frame() if role == "web" else {"BROKER_URL": self.bus_url}
+        return {**everyone, **side, **self._own(service, role)}
+
+    def _frame(self) -> dict[str, str]:
+        return {
             "PUBLIC_URL": self.public_url,
+            "PEOPLE_FILE": str(self.people),
+            "SESSIONS_URL": self.database("sessions"),
+            "METRICS_TOKEN_FILE": str(self.keys / "metrics.token"),
         }
-        return {**everyone, **self._own(service, role)}
 
     def _own(self, service: str, role: str) -> dict[str, str]:
         keys = str(self.keys)
@@ -192,6 +196,11 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
+        status = {
+            "BROKER_URL": self.bus_url,
+            "CRM_PUBLIC_URL": self.crm_url,
+            "DISK_DIR": str(self.root),
+        }
         log = {"SEARCH_URL": self.embedded_database("search"), "KEYS_DIR": keys}
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
@@ -205,7 +214,7 @@ class Installation:
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
             },
-            ("audit", "web"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
+            ("audit", "web"): {**log, **status, "INGEST_DATABASE_URL": self.database("ingest")},
             ("audit", "worker"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
         }
         return table[service, role]

@@ -13,9 +13,7 @@ from typing import Any
 import click
 
 from services.installation import Installation
-from shared.domain import ids
 from shared.domain.schema import now
-from shared.domain.topics import Topic
 from shared.people import People
 from shared.settings import load_settings
 
@@ -63,73 +61,16 @@ def demo_secrets(home: Installation) -> Mapping[str, str]:
 
 def web_application(home: Installation) -> Any:
     """Hooks, pages and API of all services as one WSGI application."""
-    from services.audit.service import SERVICE as AUDIT
-    from services.ingest.service import SERVICE as INGEST
-    from services.status import StatusDeps, measures, status
-    from services.writer import queries
-    from services.writer.service import SERVICE as WRITER
-    from shared.db import open_database
-    from shared.service import Web
-    from shared.sessions import Sessions
-    from shared.web import Banner, build_app
+    from services.webs import WEB_SERVICES, application
 
-    parts = []
-    for service in (INGEST, WRITER, AUDIT):
-        web = service.web
-        assert web is not None
-        deps = web.wire(load_settings(web.settings, home.environment(service.name, "web")))
-        parts.append((service.name, web, deps))
-    status_deps = StatusDeps(home=home, parts={name: deps for name, _, deps in parts})
-    writer = status_deps.parts["writer"]
-    frame = Web(settings=object, wire=lambda _: status_deps, blueprints=(status,))
-
-    def counts(person: Any) -> Mapping[str, int]:
-        found = queries.counts(writer, person)
-        return {"queue": found.needs_you, "look": found.worklist}
-
-    def banner() -> Banner | None:
-        stop = queries.stop_state(writer)
-        if stop.problem:
-            return Banner(text=f"Nothing is written: {stop.problem}", href="/status")
-        if stop.stopped:
-            return Banner(
-                text=f"Writing is stopped by {stop.person}: {stop.reason}", href="/status"
-            )
-        return None
-
-    return build_app(
-        [*parts, ("status", frame, status_deps)],
-        people_of(home),
-        public_url=home.public_url,
-        sessions=Sessions(engine=open_database(home.database("sessions"))),
-        counts=counts,
-        banner=banner,
-        readiness={"writing": lambda: queries.stop_state(writer).problem},
-        measures=(lambda: measures(status_deps),),
-        metrics_token=home.token("metrics"),
-        on_session=lambda person, how: _session_opened(writer, person, how),
-    )
-
-
-def _session_opened(writer: Any, person: str, how: str) -> None:
-    with writer.unit_of_work.begin() as unit:
-        unit.publish(
-            Topic.SESSION_OPENED,
-            {"person": person, "how": how},
-            subject=f"person/{person}",
-            actor=f"person:{person}",
-            key=ids.fresh(),
-        )
+    return application({name: home.environment(name, "web") for name in WEB_SERVICES})
 
 
 def _person_changed(home: Installation, person: str, action: str, roles: Any) -> None:
-    with _writer_web(home) as writer, writer.unit_of_work.begin() as unit:
-        unit.publish(
-            Topic.PERSON_CHANGED,
-            {"person": person, "action": action, "roles": sorted(roles)},
-            subject=f"person/{person}",
-            key=ids.fresh(),
-        )
+    from services.webs import person_changed
+
+    with _writer_web(home) as writer:
+        person_changed(writer.unit_of_work, person, action, roles)
 
 
 @contextmanager

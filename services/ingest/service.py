@@ -18,7 +18,7 @@ from shared.db import open_database
 from shared.domain.schema import now
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
-from shared.settings import ServiceSettings, setting
+from shared.settings import BrokerSettings, ServiceSettings, setting
 
 NAME = "ingest"
 RELAY = f"{NAME}.relay"
@@ -26,12 +26,13 @@ RELAY = f"{NAME}.relay"
 
 @dataclass(frozen=True, kw_only=True)
 class WebSettings(ServiceSettings):
+    public_url: str = setting("address under which senders reach this installation")
     endpoints_file: Path = setting("the configured endpoints with their secrets")
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(BrokerSettings):
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 

@@ -41,7 +41,6 @@ def door(folder: Path) -> Any:
 
     settings = WebSettings(
         database_url=f"sqlite:///{folder}/ingest.db",
-        broker_url=f"durable+sqlite:///{folder}/bus.db",
         wake_dir=folder / "run",
         public_url="http://127.0.0.1",
         raw_dir=folder,
