@@ -329,4 +329,4 @@ def _ask_to_sign_in() -> ResponseReturnValue:
         # The strict cookie stays away from a link that another site opened; our own page gets it.
         return render_template("onwards.html", target=request.script_root + here)
     # Spelt out, since another process may serve that page.
-    return redirect(f"{request.script_root}/sign-in?{urlencode({'next': here}, safe='/')}", 303)
+    return redirect(f"{request.script_root}/sign-in?{urlencode({'next': here}, safe='/?')}", 303)
