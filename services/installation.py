@@ -113,6 +113,11 @@ class Installation:
     def embedded_database(self, name: str) -> str:
         return f"sqlite:///{self.root / name}.db"
 
+    @property
+    def books(self) -> str:
+        """All databases in one view, to be read only."""
+        return self.run.database_url or f"sqlite:///{self.root}"
+
     def token(self, name: str) -> str:
         """The text of one token file in ``keys``."""
         return (self.keys / f"{name}.token").read_text().strip()
@@ -201,7 +206,11 @@ class Installation:
             "CRM_PUBLIC_URL": self.crm_url,
             "DISK_DIR": str(self.root),
         }
-        log = {"SEARCH_URL": self.embedded_database("search"), "KEYS_DIR": keys}
+        log = {
+            "SEARCH_URL": self.embedded_database("search"),
+            "KEYS_DIR": keys,
+            "RECONCILER_DATABASE_URL": self.books,
+        }
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
             ("ingest", "worker"): raw,
@@ -214,8 +223,8 @@ class Installation:
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
             },
-            ("audit", "web"): {**log, **status, "INGEST_DATABASE_URL": self.database("ingest")},
-            ("audit", "worker"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
+            ("audit", "web"): {**log, **status},
+            ("audit", "worker"): log,
         }
         return table[service, role]
 

@@ -14,12 +14,14 @@ from sqlalchemy import Engine, func, select
 
 from services.audit.balance import balance
 from services.audit.checkpoints import last_checkpoint
+from services.audit.lag import oldest_unhandled, oldest_unsent
 from services.writer import queries
 from shared.access import role
 from shared.bus.depths import depths
 from shared.bus.topology import work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
+from shared.domain.topics import SERVICES
 from shared.web import Measure
 
 STATES = (
@@ -51,11 +53,11 @@ class StatusDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLine:
-    """``oldest`` is the age of the oldest waiting message in seconds, where the broker tells it."""
+    """``oldest`` is the age of the oldest message that is not handled yet, in seconds."""
 
     name: str
     waiting: int
-    oldest: float | None
+    oldest: float
     parked: int
 
 
@@ -70,7 +72,7 @@ def status(deps: StatusDeps) -> Blueprint:
         return render_template(
             "status.html",
             stop=queries.stop_state(deps.writer) if deps.writer else None,
-            queues=queue_lines(deps.broker_url),
+            queues=queue_lines(deps),
             balance=balance(deps.audit),
             checkpoint=checkpoint,
             disk=shutil.disk_usage(deps.disk) if deps.disk else None,
@@ -81,31 +83,35 @@ def status(deps: StatusDeps) -> Blueprint:
     return blueprint
 
 
-def queue_lines(broker_url: str) -> list[QueueLine]:
-    """One line for each work queue; none without a broker to ask."""
-    if not broker_url:
+def queue_lines(deps: StatusDeps) -> list[QueueLine]:
+    """One line for each work queue. Where the broker tells no ages, the databases do."""
+    if not deps.broker_url:
         return []
-    found = depths(broker_url)
-    return [
-        QueueLine(
-            name=name,
-            waiting=found.get(name, (0, 0.0))[0],
-            oldest=found.get(name, (0, 0.0))[1],
-            parked=found.get(f"{name}.parked", (0, 0.0))[0],
-        )
-        for name in work_queues()
-    ]
+    audit = deps.audit
+    found = depths(deps.broker_url)
+    lines = []
+    for name in work_queues():
+        waiting, oldest = found.get(name, (0, 0.0))
+        if oldest is None:
+            oldest = oldest_unhandled(audit.books, name, waiting, audit.clock())
+        parked = found.get(f"{name}.parked", (0, 0.0))[0]
+        lines.append(QueueLine(name=name, waiting=waiting, oldest=oldest, parked=parked))
+    return lines
 
 
 def measures(deps: StatusDeps) -> Iterable[Measure]:
     """What `/metrics` shows; every value is read at scrape time."""
-    for line in queue_lines(deps.broker_url):
+    for line in queue_lines(deps):
         labels = {"queue": line.name}
         yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
-        if line.oldest is not None:
-            yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
+        yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
         yield _gauge("dead_letters", "Messages parked", line.parked, labels)
-    counted = balance(deps.audit)
+    audit = deps.audit
+    for service in SERVICES:
+        age = oldest_unsent(audit.books, service, audit.clock())
+        labels = {"service": service}
+        yield _gauge("outbox_age_seconds", "Age of the oldest unsent message", age, labels)
+    counted = balance(audit)
     for state in STATES:
         labels = {"state": state}
         yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import case, func, select
 
+from services.audit.books import ACCEPTED, EVENT_ENDS
 from services.audit.deps import Deps
 from services.audit.outcomes import REJECTED
-from services.audit.tables import EVENT_ENDS
 from shared.db import reading
 from shared.domain.classification import Outcome
 
-ACCEPTED = text("SELECT count(*) FROM accepted")
-"""What ingest has answered as stored; the table is its own, only read here."""
+ENDING = case((EVENT_ENDS.c.failed, "failed"), else_=EVENT_ENDS.c.outcome).label("ending")
+ENDS = select(ENDING, func.count(EVENT_ENDS.c.event)).group_by(ENDING)
+RECEIVED = select(func.count(ACCEPTED.c.id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +38,9 @@ class Balance:
 
 def balance(deps: Deps) -> Balance:
     """Counts now. Ingest is read last: an event is accepted before the log can know it."""
-    end = case((EVENT_ENDS.c.failed, "failed"), else_=EVENT_ENDS.c.outcome).label("ending")
-    with reading(deps.engine) as db:
-        rows = db.execute(select(end, func.count()).group_by(end)).all()
-    counts = {row[0]: row[1] for row in rows}
-    logged = sum(counts.values())
-    accepted = _accepted(deps) if deps.ingest is not None else logged
+    with reading(deps.books) as db:
+        counts = {row[0]: row[1] for row in db.execute(ENDS)}
+        accepted = db.scalar(RECEIVED) or 0
     return Balance(
         accepted=accepted,
         proposed=counts.get(Outcome.PROPOSED, 0),
@@ -50,11 +48,5 @@ def balance(deps: Deps) -> Balance:
         a_person_must_look=counts.get(Outcome.A_PERSON_MUST_LOOK, 0),
         rejected=counts.get(REJECTED, 0),
         failed=counts.get("failed", 0),
-        waiting=counts.get(None, 0) + max(0, accepted - logged),
+        waiting=counts.get(None, 0) + max(0, accepted - sum(counts.values())),
     )
-
-
-def _accepted(deps: Deps) -> int:
-    assert deps.ingest is not None, "asked only where ingest's database is given"
-    with reading(deps.ingest) as db:
-        return db.scalar(ACCEPTED) or 0

@@ -32,7 +32,7 @@ class LedgerUnits(UnitOfWork):
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """``ingest`` is the database of ingest, only read, for the balance."""
+    """``books`` are the databases of all services, only read, for the balance and the ages."""
 
     engine: Engine
     outbox: Outbox
@@ -41,7 +41,7 @@ class Deps:
     vault: Vault
     index: SearchIndex
     vkey: VerifierKey
-    ingest: Engine | None = None
+    books: Engine
 
 
 @dataclass(frozen=True, kw_only=True)

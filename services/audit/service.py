@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-
+from services.audit.books import open_books
 from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
@@ -38,8 +37,9 @@ class Settings(ServiceSettings):
 
     search_url: str = setting("search index: sqlite:///…", secret=True)
     keys_dir: Path = setting("folder of ledger.key and checkpoints.vkey")
-    ingest_database_url: str = setting(
-        "database of ingest, read for the balance", default="", secret=True
+    reconciler_database_url: str = setting(
+        "all databases, for the balance: sqlite:///<folder>, or postgresql+psycopg://reconciler…",
+        secret=True,
     )
 
 
@@ -60,7 +60,7 @@ def wire_web(settings: Settings) -> WebDeps:
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
-        ingest=_ingest(settings),
+        books=open_books(settings.reconciler_database_url),
     )
 
 
@@ -78,7 +78,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
-        ingest=_ingest(settings),
+        books=open_books(settings.reconciler_database_url),
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
@@ -91,10 +91,6 @@ def _bell(settings: Settings, loop: str) -> Callable[[], None]:
         notify(settings.wake_dir, f"audit.{loop}")
 
     return ring
-
-
-def _ingest(settings: Settings) -> Engine | None:
-    return open_database(settings.ingest_database_url) if settings.ingest_database_url else None
 
 
 def _relay(deps: WorkerDeps) -> None:

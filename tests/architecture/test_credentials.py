@@ -15,6 +15,7 @@ HOLDERS = {
     "CRM_READ_TOKEN_FILE": {"classifier.worker", "writer.web", "writer.worker"},
     "OPENAI_API_KEY": {"classifier.worker"},
     "ENDPOINTS_FILE": {"ingest.web"},
+    "RECONCILER_DATABASE_URL": {"audit.web", "audit.worker"},
 }
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from services.audit.checkpoints import load_signer, load_vkey
 from services.audit.deps import LedgerUnits, WorkerDeps
@@ -17,14 +17,23 @@ from services.audit.projection import Projection
 from services.audit.search.fts5 import open_fts5
 from services.audit.tables import OUTBOX, metadata
 from services.audit.vault import load_vault
+from services.classifier.store import metadata as classifier_tables
+from services.ingest.store import accepted
+from services.ingest.store import metadata as ingest_tables
+from services.writer.tables import metadata as writer_tables
 from shared.bus.envelope import Envelope, body_of, decode, traceparent
-from shared.db import open_database, reading
+from shared.db import insert_new, open_database, reading, writing
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import TOPICS, Topic
 from shared.keys import make_key, write_secret
-from tests.databases import fresh_database
+from tests.databases import fresh_books, fresh_database
 
+OTHERS = {
+    "ingest": ingest_tables,
+    "classifier": classifier_tables,
+    "writer": writer_tables,
+}
 START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
@@ -61,11 +70,41 @@ class Book:
             vault=load_vault(keys),
             index=open_fts5(f"sqlite:///{self.folder}/search.db"),
             vkey=load_vkey(keys),
+            books=fresh_books(self.folder),
             signer=signer,
         )
 
+    def open_others(self) -> dict[str, Engine]:
+        """The databases of the other services, empty, for what is counted over all of them."""
+        engines = {}
+        for name, tables in OTHERS.items():
+            engines[name] = open_database(fresh_database(self.folder, name))
+            tables.create_all(engines[name])
+        return engines
+
     def _ring(self) -> None:
         self.rung += 1
+
+    def accept(self, count: int, *, sent_at: str | None = None) -> None:
+        """Ingest has accepted so many events, and sent them where a time is given."""
+        rows = [
+            {
+                "id": f"event-{number}",
+                "source": "zapier",
+                "endpoint": "demo",
+                "dedup_key": str(number),
+                "type": "inbound",
+                "delivery_id": "d",
+                "position": 0,
+                "received_at": rfc3339(self.at),
+                "sent_at": sent_at,
+                "sent_as": sent_at and "event.received",
+                "replays": 0,
+            }
+            for number in range(count)
+        ]
+        with writing(self.open_others()["ingest"]) as db:
+            insert_new(db, accepted, rows)
 
     def log(self, *envelopes: Envelope) -> None:
         """One batch, as the worker would commit it."""

@@ -1,24 +1,9 @@
 from __future__ import annotations
 
-import sqlite3
-from dataclasses import replace
-
 from services.audit.balance import Balance, balance
-from shared.db import open_database
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from tests.audit.book import Book, Customer, chain_of, classified, received
-
-
-def with_ingest(book: Book, accepted: int) -> None:
-    path = book.folder / "ingest.db"
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE IF NOT EXISTS accepted (seq INTEGER PRIMARY KEY)")
-    db.execute("DELETE FROM accepted")
-    db.executemany("INSERT INTO accepted VALUES (?)", [(n,) for n in range(accepted)])
-    db.commit()
-    db.close()
-    book.deps = replace(book.deps, ingest=open_database(f"sqlite:///{path}"))
 
 
 def test_what_was_accepted_is_somewhere(book: Book) -> None:
@@ -40,7 +25,7 @@ def test_what_was_accepted_is_somewhere(book: Book) -> None:
         "count": 1,
     }
     book.log(book.message(Topic.EVENT_REJECTED, body, chain="unreadable", subject="event/x"))
-    with_ingest(book, 8)
+    book.accept(8)
     found = balance(book.deps)
     assert found == Balance(
         accepted=8,
@@ -64,6 +49,7 @@ def test_a_parked_event_has_failed_until_it_is_replayed(book: Book) -> None:
         "reason": "bug",
     }
     replayed = {"event_id": chain, "queue": "classifier", "message_id": "m", "reason": "fixed"}
+    book.accept(1)
     book.log(received(book, customer))
     book.log(book.message(Topic.MESSAGE_PARKED, parked, chain=chain, subject="message/m"))
     assert (balance(book.deps).failed, balance(book.deps).waiting) == (1, 0)
@@ -75,5 +61,5 @@ def test_a_parked_event_has_failed_until_it_is_replayed(book: Book) -> None:
 
 def test_an_event_that_ingest_never_accepted_shows_as_a_difference(book: Book) -> None:
     book.log(received(book, Customer()), received(book, Customer(number=2)))
-    with_ingest(book, 1)
+    book.accept(1)
     assert balance(book.deps).difference == -1

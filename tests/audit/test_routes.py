@@ -43,7 +43,7 @@ class Client:
 @pytest.fixture
 def clients(book: Book) -> dict[str, Client]:
     deps = book.deps
-    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "index", "vkey", "ingest")
+    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "index", "vkey", "books")
     web_deps = WebDeps(**{name: getattr(deps, name) for name in shared})
     people = People(book.folder / "people.toml", clock=lambda: book.at)
     web = Web(settings=object, wire=lambda _: web_deps, blueprints=(api,))
@@ -125,7 +125,8 @@ def test_the_exported_log_verifies_and_names_nobody(
     assert answer.returncode == 0, answer.stdout
 
 
-def test_the_balance_is_shown_with_its_difference(clients: dict[str, Client]) -> None:
+def test_the_balance_is_shown_with_its_difference(book: Book, clients: dict[str, Client]) -> None:
+    book.accept(1)
     answer = clients["auditor"].get("/api/log/balance").json
     assert answer["proposed"] == 1
     assert answer["difference"] == 0
