@@ -29,6 +29,13 @@ class FrameSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What `countersign demo` needs where it runs inside the network."""
+
+    door_url: str = setting("the front door as this process reaches it", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatusSettings:
     """What the status page can show beside the log."""
 

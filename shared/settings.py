@@ -24,7 +24,14 @@ def setting(help_: str, *, default: Any = REQUIRED, secret: bool = False) -> Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ServiceSettings:
+class ProcessSettings:
+    """Whether there is an installation on this machine, or one process with its environment."""
+
+    process: str = setting("name of this process, where it is one of several", default="")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServiceSettings(ProcessSettings):
     """What every process of a service has."""
 
     database_url: str = setting(
