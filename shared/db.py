@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from shared.process_lock import ProcessLock
 
 BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
+# So that a server which is gone without a word is noticed in half a minute.
+KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 def open_database(url: str, *, pooled: bool = True) -> Engine:
@@ -62,7 +64,7 @@ def _open_postgresql(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=4,
         max_overflow=60,
-        connect_args={"connect_timeout": CONNECT_SECONDS},
+        connect_args={"connect_timeout": CONNECT_SECONDS, **KEEPALIVES},
     )
     event.listen(engine, "begin", _begin_postgresql)
     return engine
@@ -123,9 +125,27 @@ def turn_to_write(engine: Engine) -> AbstractContextManager[None]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """One write transaction. Raises `StoreUnavailable` when the database cannot take it."""
-    with translated(), engine.connect().execution_options(writes=True) as connection:
+    with translated(), as_writer(engine.connect()) as connection:
         with turn_to_write(engine), connection.begin():
             yield connection
+        committed(connection)
+
+
+def as_writer(connection: Connection) -> Connection:
+    """The connection for write transactions; whoever ends one calls `committed`."""
+    return connection.execution_options(writes=True, after_commit=[])
+
+
+def after_commit(connection: Connection, action: Callable[[], object]) -> None:
+    """Do this when the write transaction that is open has committed, and not if it fails."""
+    connection.get_execution_options()["after_commit"].append(action)
+
+
+def committed(connection: Connection) -> None:
+    """Do what waited for the commit."""
+    actions = connection.get_execution_options()["after_commit"]
+    while actions:
+        actions.pop(0)()
 
 
 @contextmanager

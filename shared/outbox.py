@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from shared.bell import Bell
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.db import insert_new, reading, writing
 from shared.domain import ids
@@ -147,6 +148,7 @@ class Unit:
 
     db: Connection
     service: str
+    bell: Bell
     now: datetime
     cause: Envelope | None = None
     envelopes: list[Envelope] = field(default_factory=list)
@@ -184,6 +186,10 @@ class Unit:
         self.envelopes.append(envelope)
         return envelope
 
+    def ring(self, loop: str) -> None:
+        """Wake a loop of this service's worker when this has committed."""
+        self.bell.ring(self.db, f"{self.service}.{loop}")
+
     def before_commit(self, action: Callable[[Unit], None]) -> None:
         """Run ``action`` once, last in this transaction, however many messages ask for it."""
         if action not in self.endings:
@@ -192,12 +198,12 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitOfWork:
-    """Opens units. ``wake`` rings the relay after each commit that has messages."""
+    """Opens units. ``bell`` wakes the relay at each commit that has messages."""
 
     engine: Engine
     outbox: Outbox
     clock: Callable[[], datetime]
-    wake: Callable[[], None]
+    bell: Bell
 
     @contextmanager
     def begin(self, *, cause: Envelope | None = None) -> Iterator[Unit]:
@@ -217,6 +223,7 @@ class UnitOfWork:
                 unit = Unit(
                     db=connection,
                     service=self.outbox.service,
+                    bell=self.bell,
                     now=now,
                     cause=cause,
                     endings=endings,
@@ -227,9 +234,10 @@ class UnitOfWork:
             yield unit_for
             for action in endings:
                 action(unit_for(None))
-            self.outbox.add(connection, [e for unit in units for e in unit.envelopes])
-        if any(unit.envelopes for unit in units):
-            self.wake()
+            envelopes = [envelope for unit in units for envelope in unit.envelopes]
+            self.outbox.add(connection, envelopes)
+            if envelopes:
+                unit_for(None).ring("relay")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from shared.bus.wake import notify
 from shared.errors import ConfigurationError
 from shared.lease import Lease
+from shared.listening import Listening
 from shared.looping import Looping
 from shared.service import Service
 from shared.settings import load_settings
@@ -50,6 +51,12 @@ def run_worker(service: Service, environ: Mapping[str, str] | None = None) -> No
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    Listening(
+        engine=deps.engine,
+        wake_dir=settings.wake_dir,
+        loops=frozenset(looping.name for looping in loops),
+        stop=stop,
+    ).start()
     threads = [looping.start() for looping in loops]
     if worker.handlers:
         Consuming(

@@ -19,15 +19,13 @@ from shared.proof import VerifierKey
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerUnits(UnitOfWork):
-    """Units whose commit may have moved the ledger: ``ring`` wakes the projection afterwards."""
-
-    ring: Callable[[], None]
+    """Units whose commit may have moved the ledger: the projection is woken too."""
 
     @contextmanager
     def batch(self) -> Iterator[Callable[[Envelope | None], Unit]]:
         with super().batch() as unit_for:
             yield unit_for
-        self.ring()
+            unit_for(None).ring("projection")
 
 
 @dataclass(frozen=True, kw_only=True)

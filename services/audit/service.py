@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
 from services.audit.tables import OUTBOX, metadata
 from services.audit.vault import load_vault
+from shared.bell import Bell
 from shared.bus.publisher import Publisher
-from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
@@ -51,11 +50,12 @@ class WorkerSettings(Settings, BrokerSettings):
 def wire_web(settings: Settings) -> WebDeps:
     """The pages: they read the ledger and write only to their own outbox. No signing key."""
     engine = open_database(settings.database_url)
-    wake = _bell(settings, "relay")
     return WebDeps(
         engine=engine,
         outbox=OUTBOX,
-        unit_of_work=UnitOfWork(engine=engine, outbox=OUTBOX, clock=now, wake=wake),
+        unit_of_work=UnitOfWork(
+            engine=engine, outbox=OUTBOX, clock=now, bell=Bell(folder=settings.wake_dir)
+        ),
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
@@ -67,13 +67,13 @@ def wire_web(settings: Settings) -> WebDeps:
 def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     """The one that appends, signs and indexes."""
     engine = open_database(settings.database_url)
-    wake, ring = _bell(settings, "relay"), _bell(settings, "projection")
+    bell = Bell(folder=settings.wake_dir)
     signer = load_signer(settings.keys_dir)
     publisher = Publisher(settings.broker_url)
     return WorkerDeps(
         engine=engine,
         outbox=OUTBOX,
-        unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, wake=wake, ring=ring),
+        unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, bell=bell),
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
@@ -82,15 +82,6 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
-
-
-def _bell(settings: Settings, loop: str) -> Callable[[], None]:
-    """Wakes a loop of the worker, from whichever process."""
-
-    def ring() -> None:
-        notify(settings.wake_dir, f"audit.{loop}")
-
-    return ring
 
 
 def _relay(deps: WorkerDeps) -> None:

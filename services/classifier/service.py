@@ -11,8 +11,8 @@ from services.classifier.deps import PolicyFile, WorkerDeps
 from services.classifier.handlers import classify
 from services.classifier.model import Model, Prices
 from services.classifier.store import NAME, metadata, outbox, prune
+from shared.bell import Bell
 from shared.bus.publisher import Publisher
-from shared.bus.wake import notify
 from shared.crm import READERS
 from shared.db import open_database, writing
 from shared.domain.schema import now
@@ -44,16 +44,13 @@ class WorkerSettings(BrokerSettings):
 
 def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     engine = open_database(settings.database_url)
+    bell = Bell(folder=settings.wake_dir)
     _warm_up()
-
-    def wake() -> None:
-        notify(settings.wake_dir, f"{NAME}.relay")
-
     model = _model(settings)
     return WorkerDeps(
         engine=engine,
         outbox=outbox,
-        unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake),
+        unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
         reader=READERS[settings.crm_name](settings.crm_url, settings.crm_read_token),
         policy=PolicyFile(settings.policy_file),

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from services.ingest.writer_connection import (
     PreparedUpdate,
     WriterConnection,
 )
+from shared.bell import Bell
 from shared.canonical import sha256_hex
 from shared.db import insert_new, turn_to_write
 from shared.domain import ids
@@ -80,12 +81,12 @@ class _Flood:
 
 
 class Inbox:
-    """One per process, made after the fork. ``on_commit`` runs once after each commit."""
+    """One per process, made after the fork. ``bell`` wakes the relay at each commit."""
 
-    def __init__(self, engine: Engine, files: RawFiles, on_commit: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, files: RawFiles, bell: Bell) -> None:
         self._writer = WriterConnection(engine)
         self._files = files
-        self._on_commit = on_commit
+        self._bell = bell
         self._flood = _Flood()
         self._group: GroupCommit[Entry, Outcome] = GroupCommit(self._commit, turn_to_write(engine))
 
@@ -196,8 +197,8 @@ class Inbox:
             self._files.register(connection, [e.raw_file for e in entries if e.raw_file])
             outcomes = [_outcome(entry, news) for entry in entries]
             _count(connection, entries, outcomes)
+            self._bell.ring(connection, "ingest.relay")
         reached("ingest.after_commit")
-        self._on_commit()
         return outcomes
 
 

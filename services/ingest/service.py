@@ -13,7 +13,7 @@ from services.ingest.raw import RawFiles
 from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
 from services.ingest.store import metadata, outbox
-from shared.bus.wake import notify
+from shared.bell import Bell
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.outbox import Relay, UnitOfWork
@@ -21,7 +21,6 @@ from shared.service import Loop, Service, Web, Worker
 from shared.settings import BrokerSettings, ServiceSettings, setting
 
 NAME = "ingest"
-RELAY = f"{NAME}.relay"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +38,14 @@ class WorkerSettings(BrokerSettings):
 def wire_web(settings: WebSettings) -> WebDeps:
     engine = open_database(settings.database_url)
     files = RawFiles(settings.raw_dir)
-
-    def wake() -> None:
-        notify(settings.wake_dir, RELAY)
-
+    bell = Bell(folder=settings.wake_dir)
     return WebDeps(
         engine=engine,
         outbox=outbox,
-        unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake),
+        unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
         endpoints=Endpoints(settings.endpoints_file),
-        inbox=Inbox(engine, files, wake),
+        inbox=Inbox(engine, files, bell),
         files=files,
         public_url=settings.public_url.rstrip("/"),
     )
@@ -67,7 +63,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             engine=engine,
             outbox=outbox,
             clock=now,
-            wake=lambda: None,
+            bell=Bell(folder=settings.wake_dir),
         ),
         clock=now,
         files=RawFiles(settings.raw_dir),

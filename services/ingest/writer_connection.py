@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Table, Update, bindparam
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import Dialect
 
-from shared.db import defer_checkpoints, insert_into, translated
+from shared.db import as_writer, committed, defer_checkpoints, insert_into, translated
 
 Row = Mapping[str, Any]
 LARGEST_STEP = 64
@@ -94,12 +94,13 @@ class WriterConnection:
         """One write transaction. Raises `StoreUnavailable` when the database cannot take it."""
         with translated():
             if self._connection is None:
-                self._connection = self._engine.connect().execution_options(writes=True)
+                self._connection = as_writer(self._engine.connect())
                 defer_checkpoints(self._connection)
                 self._connection.rollback()
             try:
                 with self._connection.begin():
                     yield self._connection
+                committed(self._connection)
             except BaseException:
                 broken, self._connection = self._connection, None
                 broken.close()

@@ -32,7 +32,6 @@ from shared.errors import BadPayload, Conflict, NotFound
 
 ROUNDS = 2
 CLAIM = timedelta(minutes=10)
-DRAFT_LOOP = "writer.drafts"
 
 
 def again(deps: WebDeps, person: Person, proposal_id: str, form: Again) -> None:
@@ -225,7 +224,7 @@ def _decide_draft(
         )
         if unit.db.execute(statement).rowcount != 1:
             raise _draft_gone(unit.db, change_id)
-    deps.ring(DRAFT_LOOP)
+        unit.ring("drafts")
 
 
 def _draft_gone(db: Connection, change_id: str) -> NotFound | Conflict:
@@ -245,7 +244,7 @@ def resume(deps: WebDeps, person: Person, form: Stop) -> None:
     """Let writing go on; what waited is tried again."""
     with deps.unit_of_work.begin() as unit:
         switch.resume(unit, person=person.id, reason=form.reason)
-    deps.ring("writer.completer")
+        unit.ring("completer")
 
 
 __all__ = [

@@ -68,10 +68,7 @@ class WritesRecords(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WebDeps:
-    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here.
-
-    ``ring`` wakes a loop of the worker by name.
-    """
+    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here."""
 
     engine: Engine
     outbox: Outbox
@@ -80,7 +77,6 @@ class WebDeps:
     people: Callable[[], Sequence[Account]]
     readers: Mapping[str, ReadsRecords]
     signer: Signer
-    ring: Callable[[str], object] = lambda _: None
 
 
 @dataclass(frozen=True, kw_only=True)

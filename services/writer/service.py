@@ -17,7 +17,7 @@ from services.writer.handlers import HANDLERS
 from services.writer.policy_watch import follow, require_policy
 from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, outbox
-from shared.bus.wake import notify
+from shared.bell import Bell
 from shared.crm.demo import DemoReader
 from shared.db import open_database
 from shared.domain.schema import now
@@ -66,7 +66,6 @@ def wire_web(settings: WebSettings) -> WebDeps:
             "demo": DemoReader(settings.crm_url, settings.crm_read_token, timeout=2.0),
         },
         signer=load_signer(settings.keys_dir),
-        ring=lambda loop: notify(settings.wake_dir, loop),
     )
 
 
@@ -102,10 +101,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
 
 
 def _units(engine: Any, wake_dir: Path) -> UnitOfWork:
-    def wake() -> None:
-        notify(wake_dir, f"{NAME}.relay")
-
-    return UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=wake)
+    return UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=Bell(folder=wake_dir))
 
 
 def _relay(deps: WorkerDeps) -> None:

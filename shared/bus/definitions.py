@@ -80,12 +80,16 @@ def permissions(service: str) -> dict[str, str]:
 
 
 def topic_permissions(service: str) -> list[dict[str, str]]:
-    """Which routing keys a worker may publish under: its topics, and its own waiting rooms."""
+    """Which routing keys a worker may publish under: its topics, and in its own name alone
+    into waiting rooms and dead letters.
+    """
     topics = [str(topic) for topic, row in TOPICS.items() if service in row.publishers]
-    rooms = [f"{delay.name}.{service}" for delay in DELAYS] if service in work_queues() else []
+    own = [service] if service in work_queues() else []
+    rooms = [f"{delay.name}.{name}" for name in own for delay in DELAYS]
     return [
         {"exchange": EVENTS, "write": _one_of(topics), "read": NOTHING},
         {"exchange": DELAY, "write": _one_of(rooms), "read": NOTHING},
+        {"exchange": DEAD, "write": _one_of(own), "read": NOTHING},
     ]
 
 

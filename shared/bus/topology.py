@@ -51,7 +51,8 @@ def events_exchange() -> Exchange:
 
 
 def dead_exchange() -> Exchange:
-    return Exchange(DEAD, type="direct", durable=True)
+    """A topic exchange, though nothing has a pattern: only there RabbitMQ limits routing keys."""
+    return Exchange(DEAD, type="topic", durable=True)
 
 
 def delay_exchange() -> Exchange:

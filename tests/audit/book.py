@@ -21,6 +21,7 @@ from services.classifier.store import metadata as classifier_tables
 from services.ingest.store import accepted
 from services.ingest.store import metadata as ingest_tables
 from services.writer.tables import metadata as writer_tables
+from shared.bell import Bell
 from shared.bus.envelope import Envelope, body_of, decode, traceparent
 from shared.db import insert_new, open_database, reading, writing
 from shared.domain import ids
@@ -43,7 +44,6 @@ class Book:
 
     folder: Path
     at: datetime = START
-    rung: int = 0
     deps: WorkerDeps = field(init=False)
     projection: Projection = field(default_factory=Projection)
 
@@ -63,8 +63,7 @@ class Book:
                 engine=engine,
                 outbox=OUTBOX,
                 clock=lambda: self.at,
-                wake=lambda: None,
-                ring=self._ring,
+                bell=Bell(folder=self.folder),
             ),
             clock=lambda: self.at,
             vault=load_vault(keys),
@@ -81,9 +80,6 @@ class Book:
             engines[name] = open_database(fresh_database(self.folder, name))
             tables.create_all(engines[name])
         return engines
-
-    def _ring(self) -> None:
-        self.rung += 1
 
     def accept(self, count: int, *, sent_at: str | None = None) -> None:
         """Ingest has accepted so many events, and sent them where a time is given."""

@@ -16,6 +16,7 @@ from services.classifier.budget import MAX_ATTEMPTS
 from services.classifier.deps import PolicyFile, WorkerDeps
 from services.classifier.handlers import classify
 from services.classifier.model import Model, Prices
+from shared.bell import Bell
 from shared.bus.envelope import Envelope, body_of, decode, traceparent
 from shared.crm.demo import DemoReader
 from shared.db import open_database, reading
@@ -71,7 +72,9 @@ def deps(tmp_path: Path, crm: Crm) -> WorkerDeps:
     return WorkerDeps(
         engine=engine,
         outbox=store.outbox,
-        unit_of_work=UnitOfWork(engine=engine, outbox=store.outbox, clock=clock, wake=lambda: None),
+        unit_of_work=UnitOfWork(
+            engine=engine, outbox=store.outbox, clock=clock, bell=Bell(folder=tmp_path)
+        ),
         clock=clock,
         reader=DemoReader(crm.url, READ),
         policy=PolicyFile(examples.ROOT / "deploy" / "policy.toml"),

@@ -38,6 +38,10 @@ FORBIDDEN_ROOMS = [
     if other != service
 ]
 
+FORBIDDEN_GRAVES = [
+    (service, other) for service in SERVICES for other in work_queues() if other != service
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
@@ -121,6 +125,14 @@ def test_a_worker_cannot_use_the_waiting_rooms_of_another(
 ) -> None:
     with pytest.raises(AccessRefused):
         _publish(opened.connections[service], DELAY, key)
+
+
+@pytest.mark.parametrize(("service", "other"), FORBIDDEN_GRAVES)
+def test_a_worker_cannot_park_a_message_in_the_name_of_another(
+    opened: Opened, service: str, other: str
+) -> None:
+    with pytest.raises(AccessRefused):
+        _publish(opened.connections[service], DEAD, other)
 
 
 @pytest.mark.parametrize("service", SERVICES)

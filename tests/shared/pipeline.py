@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, Engine, MetaData, String, Table
 
+from shared.bell import Bell
 from shared.bus.connection import connect
 from shared.bus.publisher import Publisher
 from shared.bus.topology import declare
@@ -51,7 +52,9 @@ class Pipeline:
         effects = Table("effects", metadata, Column("message_id", String(64)))
         engine = open_database(fresh_database(self.folder, "service"))
         metadata.create_all(engine)
-        unit_of_work = UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=lambda: None)
+        unit_of_work = UnitOfWork(
+            engine=engine, outbox=outbox, clock=now, bell=Bell(folder=self.folder)
+        )
         self.deps = Deps(
             engine=engine, outbox=outbox, unit_of_work=unit_of_work, clock=now, effects=effects
         )

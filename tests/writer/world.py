@@ -24,6 +24,7 @@ from services.writer.policy_watch import require_policy
 from services.writer.signing import decision_keys, load_signer
 from services.writer.tables import changes, metadata, outbox, proposals
 from shared.access import Person
+from shared.bell import Bell
 from shared.bus.envelope import Envelope, decode, traceparent
 from shared.crm.demo import DemoReader
 from shared.db import open_database, reading, writing
@@ -362,7 +363,7 @@ def running_world(
         accounts.add(name.capitalize(), roles=roles)
     engine = open_database(fresh_database(folder, "writer"))
     metadata.create_all(engine)
-    units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, wake=lambda: None)
+    units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, bell=Bell(folder=folder))
     with running_crm(folder) as crm:
         reader = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
         worker = WorkerDeps(
