@@ -112,10 +112,12 @@ def _greet(settings: SetupSettings) -> None:
 def _writer_units(database_url: str) -> Any:
     """The writer's outbox, through which the log hears of people."""
     from services.writer.tables import outbox
+    from shared.bell import Bell
     from shared.db import in_schema, open_database
     from shared.domain.schema import now
     from shared.domain.topics import WRITER
     from shared.outbox import UnitOfWork
 
     engine = open_database(in_schema(database_url, WRITER))
-    return UnitOfWork(engine=engine, outbox=outbox, clock=now, wake=lambda: None)
+    # PostgreSQL wakes the worker; there is no folder of sockets.
+    return UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=Bell(folder=Path()))

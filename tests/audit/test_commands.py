@@ -23,7 +23,7 @@ class Home:
             "DATABASE_URL": f"sqlite:///{self.folder}/audit.db",
             "BROKER_URL": f"durable+sqlite:///{self.folder}/bus.db",
             "WAKE_DIR": str(self.folder),
-            "PUBLIC_URL": "http://localhost",
+            "RECONCILER_DATABASE_URL": f"sqlite:///{self.folder}",
             "SEARCH_URL": f"sqlite:///{self.folder}/search.db",
             "KEYS_DIR": str(self.folder / "keys"),
         }
