@@ -15,7 +15,7 @@ from shared.settings import ProcessSettings, given, load_settings
 if TYPE_CHECKING:  # `run` starts without what other commands need.
     from services.wiring import Home
 
-ONE_PROCESS = frozenset({"serve", "work", "secrets", "setup"})
+ONE_PROCESS = frozenset({"serve", "work", "healthy", "secrets", "setup"})
 """Commands that read the settings of one process of the distributed form."""
 
 
@@ -165,6 +165,15 @@ def work(name: str) -> None:
     from services.serving import work as work_for_one
 
     work_for_one(name)
+
+
+@main.command()
+def healthy() -> None:
+    """Say whether the process PROCESS of this machine does its work: for health checks."""
+    from services.serving import ailment
+
+    if reason := ailment():
+        raise click.ClickException(reason)
 
 
 @main.command()

@@ -188,6 +188,7 @@ def _put(path: Path, content: bytes | str) -> int:
 
 def _hand_over(folder: Path, uid: int) -> None:
     """To the user that reads it, where we may: a plain user can only write files of its own."""
+    folder.chmod(0o700)
     if os.geteuid() == 0:
         for path in (folder, *folder.iterdir()):
             os.chown(path, uid, uid)
