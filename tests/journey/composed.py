@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 import requests
@@ -55,7 +55,9 @@ class Composed(Product):
             self.servers.start()
         eventually(lambda: self.running["setup"].poll() is not None, 120, self.said)
         assert self.running.pop("setup").returncode == 0, self.said()
-        eventually(self._is_ready, 60, self.said)
+        for name in (*WORKERS, *WEBS):
+            eventually(partial(self._is_healthy, name), 90, self.said)
+        eventually(self._is_open, 30, self.said)
         return self
 
     def _all_wait(self) -> bool:
@@ -63,13 +65,14 @@ class Composed(Product):
         assert all(one.poll() is None for one in self.running.values()), self.said()
         return all("waiting" in self._said_by(name) for name in waiting)
 
-    def _is_ready(self) -> bool:
-        for name, process in self.running.items():
-            assert process.poll() is None, f"{name} ended\n{self._said_by(name)}"
+    def _is_healthy(self, name: str) -> bool:
+        """As the health check of the compose file asks it."""
+        assert self.running[name].poll() is None, f"{name} ended\n{self._said_by(name)}"
+        return self.run(name, "healthy").returncode == 0
+
+    def _is_open(self) -> bool:
         try:
-            return all(
-                self.run(name, "healthy").returncode == 0 for name in (*WEBS, *WORKERS)
-            ) and (requests.get(f"{self.url}/healthz", timeout=2).ok)
+            return requests.get(f"{self.url}/healthz", timeout=2).ok
         except requests.RequestException:
             return False
 
@@ -229,6 +232,3 @@ def composed(folder: Path) -> Iterator[Composed]:
         yield product.start()
     finally:
         product.end()
-
-
-__all__ = ["Any", "Composed", "composed", "nginx_command", "nginx_conf"]
