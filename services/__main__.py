@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from services.installation import Installation, RunSettings, installation
 from shared.errors import ConfigurationError, PipelineError
-from shared.settings import load_settings
+from shared.settings import ProcessSettings, given, load_settings
+
+if TYPE_CHECKING:  # `run` starts without what other commands need.
+    from services.wiring import Home
+
+ONE_PROCESS = frozenset({"serve", "work", "healthy", "secrets", "setup"})
+"""Commands that read the settings of one process of the distributed form."""
 
 
 class Commands(click.Group):
@@ -37,16 +43,28 @@ def main(ctx: click.Context) -> None:
     from shared.logs import configure_logs
 
     configure_logs()
+    if ctx.invoked_subcommand not in ONE_PROCESS:
+        ctx.obj = _home(is_start=ctx.invoked_subcommand == "run")
+
+
+def _home(*, is_start: bool) -> Home:
+    """What a command works on. ``PROCESS`` says that this is one process of several."""
+    if load_settings(ProcessSettings).process:
+        from services.own_environment import OwnEnvironment
+
+        return OwnEnvironment(given=given())
     home = installation(load_settings(RunSettings))
-    if ctx.invoked_subcommand != "run" and not home.people.exists():
+    if not is_start and not home.people.exists():
         raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
-    ctx.obj = home
+    return home
 
 
 @main.command()
 @click.pass_obj
-def run(home: Installation) -> None:
+def run(home: Home) -> None:
     """Start everything on this machine; Ctrl-C or SIGTERM stops it."""
+    if not isinstance(home, Installation):
+        raise ConfigurationError("PROCESS is set: one process starts with `serve` or `work`")
     is_first = home.prepare()
     from services.embedded import supervise
 
@@ -59,8 +77,8 @@ def run(home: Installation) -> None:
 def _welcome(home: Installation, *, is_first: bool) -> None:
     from services.wiring import first_admin, first_endpoints, people_of
 
+    first_endpoints(home.endpoints, home.crm_webhook_secret)
     if is_first:
-        first_endpoints(home)
         first_admin(home)
     people = people_of(home)
     admin = next(account for account in people.all() if "admin" in account.roles)
@@ -74,7 +92,7 @@ def _welcome(home: Installation, *, is_first: bool) -> None:
 @main.command()
 @click.option("--clear", is_flag=True, help="Put the demo CRM's sample records back and stop.")
 @click.pass_obj
-def demo(home: Installation, *, clear: bool) -> None:
+def demo(home: Home, *, clear: bool) -> None:
     """Post signed sample webhooks and mails to the running product."""
     if clear:
         _clear_demo(home)
@@ -85,7 +103,7 @@ def demo(home: Installation, *, clear: bool) -> None:
     from services.wiring import demo_secrets
 
     secrets = demo_secrets(home)
-    base = f"http://127.0.0.1:{home.run.port}"
+    base = home.door_url
     failed = 0
     for post in posts(secrets, uuid.uuid4().hex[:12]):
         try:
@@ -102,19 +120,17 @@ def demo(home: Installation, *, clear: bool) -> None:
         sys.exit(1)
 
 
-def _clear_demo(home: Installation) -> None:
-    from services.demo_crm.app import create_app
+def _clear_demo(home: Home) -> None:
     from services.demo_crm.seed import reset
 
-    crm = create_app(home.root / "crm.db", home.token("crm-read"), home.token("crm-write"))
-    reset(crm.store)
+    reset(home.demo_crm().store)
     click.echo("The demo CRM holds its sample records again. The log keeps what happened.")
 
 
 @main.command()
 @click.option("--reason", default="stopped on the command line", show_default=True)
 @click.pass_obj
-def stop(home: Installation, reason: str) -> None:
+def stop(home: Home, reason: str) -> None:
     """Stop all writing to the CRM; proposals and clocks wait."""
     from services.wiring import set_writing
 
@@ -125,12 +141,57 @@ def stop(home: Installation, reason: str) -> None:
 @main.command()
 @click.option("--reason", default="resumed on the command line", show_default=True)
 @click.pass_obj
-def resume(home: Installation, reason: str) -> None:
+def resume(home: Home, reason: str) -> None:
     """Let approved changes be written again."""
     from services.wiring import set_writing
 
     set_writing(home, stopped=False, reason=reason)
     click.echo("Writing goes on.")
+
+
+@main.command()
+@click.argument("name", type=click.Choice(("ingest", "writer", "audit", "demo-crm")))
+def serve(name: str) -> None:
+    """Serve the pages and hooks of one service on HOST and PORT, behind a proxy."""
+    from services.serving import serve as serve_one
+
+    serve_one(name)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(("ingest", "classifier", "writer", "audit")))
+def work(name: str) -> None:
+    """Run the worker of one service."""
+    from services.serving import work as work_for_one
+
+    work_for_one(name)
+
+
+@main.command()
+def healthy() -> None:
+    """Say whether the process PROCESS of this machine does its work: for health checks."""
+    from services.serving import ailment
+
+    if reason := ailment():
+        raise click.ClickException(reason)
+
+
+@main.command()
+def secrets() -> None:
+    """Make every password, token and key for the processes and servers of an installation."""
+    from services.secret_files import SecretsSettings, make_secrets
+
+    settings = load_settings(SecretsSettings)
+    written = make_secrets(settings)
+    click.echo(f"{written} secrets written below {settings.secrets_dir}; the others were there.")
+
+
+@main.command()
+def setup() -> None:
+    """Make in the servers what is missing, and print a sign-in link. May be run again."""
+    from services.preparing import SetupSettings, prepare
+
+    prepare(load_settings(SetupSettings))
 
 
 def _mounted() -> dict[str, click.Command]:

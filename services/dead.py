@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from services.installation import Installation
+from services.wiring import Home
 from shared.bus.connection import connect, translated
 from shared.bus.consumer import delivery_of
 from shared.bus.delivery import Delivery
@@ -41,7 +41,7 @@ class Letter:
             return "?"
 
 
-def letters(home: Installation, queue: str | None = None) -> Iterator[Letter]:
+def letters(home: Home, queue: str | None = None) -> Iterator[Letter]:
     """Every dead letter, held while the caller looks at it and put back unless acknowledged."""
     names = [queue] if queue else list(work_queues())
     connection = connect(home.bus_url)
@@ -74,7 +74,7 @@ def dead() -> None:
 @dead.command("list")
 @click.option("--queue", type=click.Choice(work_queues()), help="Only this queue.")
 @click.pass_obj
-def list_(home: Installation, queue: str | None) -> None:
+def list_(home: Home, queue: str | None) -> None:
     """Each dead letter with its reason."""
     count = 0
     for letter in letters(home, queue):
@@ -88,7 +88,7 @@ def list_(home: Installation, queue: str | None) -> None:
 @dead.command()
 @click.argument("message_id")
 @click.pass_obj
-def show(home: Installation, message_id: str) -> None:
+def show(home: Home, message_id: str) -> None:
     """One dead letter in full."""
     for letter in letters(home):
         if letter.delivery.message_id == message_id:
@@ -106,7 +106,7 @@ def show(home: Installation, message_id: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @click.pass_obj
 def replay(
-    home: Installation,
+    home: Home,
     message_id: str | None,
     queue: str | None,
     topic: str | None,

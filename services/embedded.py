@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -23,6 +22,7 @@ from services.audit.service import SERVICE as AUDIT
 from services.classifier.service import SERVICE as CLASSIFIER
 from services.ingest.service import SERVICE as INGEST
 from services.installation import Installation
+from services.serving import CrmSettings, PoolSettings, serve_crm, serve_granian, serve_waitress
 from services.writer.service import SERVICE as WRITER
 from shared.bus.connection import connect
 from shared.bus.topology import declare
@@ -161,63 +161,31 @@ def serve_web(home: Installation) -> None:
     from services.wiring import web_application
 
     if home.run.is_loopback:
-        server = os.getpid()
-
-        def load() -> Any:
-            # Workers that outlive their server would keep its port from the next one.
-            die_with(server)
-            return web_application(home)
-
-        _serve_granian(home, load)
+        pool = PoolSettings(
+            host=home.run.host,
+            port=home.run.port,
+            web_workers=home.run.web_workers,
+            web_threads=home.run.web_threads,
+        )
+        serve_granian(pool, lambda: web_application(home))
     else:
-        _serve_waitress(web_application(home), home.run.host, home.run.port, threads=64)
-
-
-def _serve_granian(home: Installation, load: Callable[[], Any]) -> None:
-    from granian.constants import HTTPModes, Interfaces
-    from granian.log import LogLevels
-    from granian.server import Server
-
-    Server(
-        "countersign",
-        address=home.run.host,
-        port=home.run.port,
-        interface=Interfaces.WSGI,
-        workers=home.run.web_workers,
-        blocking_threads=home.run.web_threads,
-        backlog=2048,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_level=LogLevels.error,
-        respawn_failed_workers=True,
-        workers_kill_timeout=10,
-    ).serve(target_loader=lambda *_: load(), wrap_loader=False)
+        serve_waitress(web_application(home), home.run.host, home.run.port, threads=64)
 
 
 def serve_demo_crm(home: Installation) -> None:
     """The outside system: its own port, its own database, its own tokens."""
-    from services.demo_crm.app import create_app
-
-    app = create_app(
-        home.root / "crm.db",
-        read_token=home.token("crm-read"),
-        write_token=home.token("crm-write"),
-        public_url=home.crm_url,
-        webhook_url=f"http://127.0.0.1:{home.run.port}/hooks/demo-crm",
-        webhook_secret=home.crm_webhook_secret,
+    serve_crm(
+        CrmSettings(
+            host="127.0.0.1",
+            port=int(home.crm_url.rpartition(":")[2]),
+            crm_file=home.root / "crm.db",
+            crm_read_token=home.token("crm-read"),
+            crm_write_token=home.token("crm-write"),
+            crm_public_url=home.crm_url,
+            crm_webhook_url=f"http://127.0.0.1:{home.run.port}/hooks/demo-crm",
+            crm_webhook_secret=home.crm_webhook_secret,
+        )
     )
-    _serve_waitress(app, "127.0.0.1", int(home.crm_url.rpartition(":")[2]), threads=8)
-
-
-def _serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
-    from waitress.server import create_server
-
-    server = create_server(
-        app, host=host, port=port, threads=threads, connection_limit=2000, ident="countersign"
-    )
-    signal.signal(signal.SIGTERM, lambda *_: server.close())
-    with contextlib.suppress(OSError):
-        server.run()
 
 
 def _become(child: Child, parent: int) -> None:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shared.bus.transports.sqlite import url_of
 from shared.db import in_schema
@@ -128,6 +129,17 @@ class Installation:
         encoded = base64.b64encode(self.token("crm-webhook").encode()).decode()
         return f"whsec_{encoded}"
 
+    @property
+    def door_url(self) -> str:
+        """Where a command on this machine reaches the front door."""
+        return f"http://127.0.0.1:{self.run.port}"
+
+    def demo_crm(self) -> Any:
+        """The demo CRM's own database, for putting the samples back."""
+        from services.demo_crm.app import create_app
+
+        return create_app(self.root / "crm.db", self.token("crm-read"), self.token("crm-write"))
+
     def _shown_host(self) -> str:
         return "127.0.0.1" if self.run.host in {"0.0.0.0", "::"} else self.run.host  # noqa: S104
 
@@ -143,7 +155,7 @@ class Installation:
             for folder in (self.root, self.keys, self.wake, self.root / "raw"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not is_first:
-                self._refuse_lost_keys()
+                refuse_lost_keys(self.keys)
             self._make_secrets()
             if not self.policy.exists():
                 shutil.copyfile(SHIPPED_POLICY, self.policy)
@@ -154,39 +166,26 @@ class Installation:
             ) from error
         return is_first
 
-    def _refuse_lost_keys(self) -> None:
-        """A key made anew would leave the old log unreadable and its signatures unprovable."""
-        lost = [name for name in SIGNING_KEYS if not (self.keys / name).exists()]
-        if lost:
-            raise ConfigurationError(
-                f"missing in {self.keys}: {', '.join(lost)}. Restore them from a backup: without "
-                "them nothing can be approved, sealed or read"
-            )
-
     def _make_secrets(self) -> None:
-        for name in ("decisions", "checkpoints"):
-            make_key(self.keys, name)
+        make_keys(self.keys)
         for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
             path = self.keys / f"{name}.token"
             if not path.exists():
                 write_secret(path, secrets.token_hex(32).encode())
-        ledger = self.keys / "ledger.key"
-        if not ledger.exists():
-            write_secret(ledger, secrets.token_bytes(32))
-        vkey = self.keys / "checkpoints.vkey"
-        if not vkey.exists():
-            public = load_public(self.keys / "checkpoints.pub").public_bytes_raw()
-            vkey.write_text(f"{VerifierKey(name=LOG_NAME, public_key=public).text()}\n")
 
     def environment(self, service: str, role: str) -> dict[str, str]:
         """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""
-        everyone = {
-            "DATABASE_URL": self.database(service),
-            "BROKER_URL": self.bus_url,
-            "WAKE_DIR": str(self.wake),
+        everyone = {"DATABASE_URL": self.database(service), "WAKE_DIR": str(self.wake)}
+        side = self._frame() if role == "web" else {"BROKER_URL": self.bus_url}
+        return {**everyone, **side, **self._own(service, role)}
+
+    def _frame(self) -> dict[str, str]:
+        return {
             "PUBLIC_URL": self.public_url,
+            "PEOPLE_FILE": str(self.people),
+            "SESSIONS_URL": self.database("sessions"),
+            "METRICS_TOKEN_FILE": str(self.keys / "metrics.token"),
         }
-        return {**everyone, **self._own(service, role)}
 
     def _own(self, service: str, role: str) -> dict[str, str]:
         keys = str(self.keys)
@@ -197,6 +196,11 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
+        status = {
+            "BROKER_URL": self.bus_url,
+            "CRM_PUBLIC_URL": self.crm_url,
+            "DISK_DIR": str(self.root),
+        }
         log = {
             "SEARCH_URL": self.embedded_database("search"),
             "KEYS_DIR": keys,
@@ -214,10 +218,33 @@ class Installation:
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
             },
-            ("audit", "web"): log,
+            ("audit", "web"): {**log, **status},
             ("audit", "worker"): log,
         }
         return table[service, role]
+
+
+def refuse_lost_keys(folder: Path) -> None:
+    """A key made anew would leave the old log unreadable and its signatures unprovable."""
+    lost = [name for name in SIGNING_KEYS if not (folder / name).exists()]
+    if lost:
+        raise ConfigurationError(
+            f"missing in {folder}: {', '.join(lost)}. Restore them from a backup: without "
+            "them nothing can be approved, sealed or read"
+        )
+
+
+def make_keys(folder: Path) -> None:
+    """The keys that sign decisions and checkpoints and that open the ledger, where missing."""
+    for name in ("decisions", "checkpoints"):
+        make_key(folder, name)
+    ledger = folder / "ledger.key"
+    if not ledger.exists():
+        write_secret(ledger, secrets.token_bytes(32))
+    vkey = folder / "checkpoints.vkey"
+    if not vkey.exists():
+        public = load_public(folder / "checkpoints.pub").public_bytes_raw()
+        vkey.write_text(f"{VerifierKey(name=LOG_NAME, public_key=public).text()}\n")
 
 
 def _passed_on() -> dict[str, str]:

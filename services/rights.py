@@ -26,14 +26,14 @@ WITH_PAGES: Final = (INGEST, WRITER, AUDIT)
 EVERYTHING: Final = "SELECT, INSERT, UPDATE, DELETE"
 
 # Where a service may do less than everything to a table of its own: what is accepted, decided or
-# logged stays; of a log entry only the erasable part can go.
+# logged is not changed; what a person is erased from can go, of a log entry only its content.
 LESS: Final[Mapping[str, Mapping[str, str]]] = {
     INGEST: {
         "accepted": "SELECT, INSERT, UPDATE",
         "deliveries": "SELECT, INSERT, UPDATE",
         "refusals": "SELECT, INSERT, UPDATE",
     },
-    WRITER: {"decisions": "SELECT, INSERT"},
+    WRITER: {"decisions": "SELECT, INSERT, DELETE"},
     AUDIT: {
         "entries": "SELECT, INSERT",
         "checkpoints": "SELECT, INSERT",

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, render_template
@@ -14,9 +15,8 @@ from sqlalchemy import Engine, func, select
 from services.audit.balance import balance
 from services.audit.checkpoints import last_checkpoint
 from services.audit.lag import oldest_unhandled, oldest_unsent
-from services.installation import Installation
 from services.writer import queries
-from shared.access import current_person, role
+from shared.access import role
 from shared.bus.depths import depths
 from shared.bus.topology import work_queues
 from shared.db import reading
@@ -38,10 +38,17 @@ STATES = (
 
 @dataclass(frozen=True, kw_only=True)
 class StatusDeps:
-    """``parts`` are the web dependencies by service name."""
+    """``audit`` and ``writer`` are web dependencies; ``writer`` where this process has both.
 
-    home: Installation
-    parts: dict[str, Any]
+    ``broker_url`` may look at queues, and ``disk`` holds the data, where this process has such.
+    """
+
+    audit: Any
+    writer: Any | None = None
+    broker_url: str = ""
+    disk: Path | None = None
+    public_url: str
+    crm_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +67,17 @@ def status(deps: StatusDeps) -> Blueprint:
     @blueprint.get("/status")
     @role("approver", "support", "admin", "auditor")
     def page() -> str:
-        audit = deps.parts["audit"]
-        with reading(audit.engine) as connection:
+        with reading(deps.audit.engine) as connection:
             checkpoint = last_checkpoint(connection)
         return render_template(
             "status.html",
-            stop=queries.stop_state(deps.parts["writer"]),
-            totals=queries.counts(deps.parts["writer"], current_person()),
+            stop=queries.stop_state(deps.writer) if deps.writer else None,
             queues=queue_lines(deps),
-            balance=balance(audit),
+            balance=balance(deps.audit),
             checkpoint=checkpoint,
-            disk=shutil.disk_usage(deps.home.root),
-            home=deps.home,
+            disk=shutil.disk_usage(deps.disk) if deps.disk else None,
+            public_url=deps.public_url,
+            crm_url=deps.crm_url,
         )
 
     return blueprint
@@ -79,8 +85,10 @@ def status(deps: StatusDeps) -> Blueprint:
 
 def queue_lines(deps: StatusDeps) -> list[QueueLine]:
     """One line for each work queue. Where the broker tells no ages, the databases do."""
-    audit = deps.parts["audit"]
-    found = depths(deps.home.bus_url)
+    if not deps.broker_url:
+        return []
+    audit = deps.audit
+    found = depths(deps.broker_url)
     lines = []
     for name in work_queues():
         waiting, oldest = found.get(name, (0, 0.0))
@@ -98,7 +106,7 @@ def measures(deps: StatusDeps) -> Iterable[Measure]:
         yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
         yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
         yield _gauge("dead_letters", "Messages parked", line.parked, labels)
-    audit = deps.parts["audit"]
+    audit = deps.audit
     for service in SERVICES:
         age = oldest_unsent(audit.books, service, audit.clock())
         labels = {"service": service}
@@ -107,18 +115,19 @@ def measures(deps: StatusDeps) -> Iterable[Measure]:
     for state in STATES:
         labels = {"state": state}
         yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)
-    free = shutil.disk_usage(deps.home.root).free
-    yield _gauge("disk_free_bytes", "Free bytes of DATA_DIR", free, {})
-    yield _gauge("oldest_card_seconds", "Age of the oldest waiting card", _oldest(deps), {})
+    if deps.disk is not None:
+        free = shutil.disk_usage(deps.disk).free
+        yield _gauge("disk_free_bytes", "Free bytes of DATA_DIR", free, {})
+
+
+def card_measures(writer: Any) -> Iterable[Measure]:
+    """The same of the writer's cards."""
+    oldest = oldest_card(writer.engine, writer.clock())
+    yield _gauge("oldest_card_seconds", "Age of the oldest waiting card", oldest, {})
 
 
 def _gauge(name: str, help_: str, value: float, labels: dict[str, str]) -> Measure:
     return Measure(name=f"countersign_{name}", help=help_, value=value, labels=labels)
-
-
-def _oldest(deps: StatusDeps) -> float:
-    writer = deps.parts["writer"]
-    return oldest_card(writer.engine, writer.clock())
 
 
 def oldest_card(engine: Engine, now: datetime) -> float:

@@ -8,31 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from services.installation import Installation
-from shared.domain import ids
+from services.own_environment import OwnEnvironment
 from shared.domain.schema import now
-from shared.domain.topics import Topic
 from shared.people import People
 from shared.settings import load_settings
 
 DEMO = "demo"
+Home = Installation | OwnEnvironment
+"""What a command works on: the folder of an installation, or its process's own environment."""
 
 
-def people_of(home: Installation) -> People:
+def people_of(home: Home) -> People:
     """The people; a change of them goes into the log."""
     return People(home.people, clock=now, on_change=lambda *args: _person_changed(home, *args))
 
 
 def first_admin(home: Installation) -> None:
     """A first start has one person who may do everything; `countersign people` adds more."""
-    people_of(home).add("Admin", roles=("admin", "approver", "support"))
+    add_first_admin(people_of(home))
 
 
-def first_endpoints(home: Installation) -> None:
+def add_first_admin(people: People) -> None:
+    """Whoever opens the first one-time link."""
+    people.add("Admin", roles=("admin", "approver", "support"))
+
+
+def first_endpoints(file: Path, crm_webhook_secret: str) -> None:
     """One endpoint ``demo`` for each source, with a secret of its own, for the demonstration.
 
     Those that are there stay as they are: a newer version may know more sources.
@@ -40,20 +47,19 @@ def first_endpoints(home: Installation) -> None:
     from services.ingest.endpoints import Endpoints
     from services.ingest.sources import SOURCES
 
-    endpoints = Endpoints(home.endpoints)
+    endpoints = Endpoints(file)
     open_ = {endpoint.source for endpoint in endpoints.all() if endpoint.name == DEMO}
     for name in SOURCES:
         if name not in {"demo-crm", *open_}:
             endpoints.add(name, DEMO)
     if endpoints.find("demo-crm", "default") is None:
-        endpoints.add("demo-crm", "default", secrets=(home.crm_webhook_secret,))
+        endpoints.add("demo-crm", "default", secrets=(crm_webhook_secret,))
 
 
-def demo_secrets(home: Installation) -> Mapping[str, str]:
+def demo_secrets(home: Home) -> Mapping[str, str]:
     """The first secret of the endpoint ``demo`` of each source."""
     from services.ingest.endpoints import Endpoints
 
-    first_endpoints(home)
     return {
         endpoint.source: endpoint.secrets[0]
         for endpoint in Endpoints(home.endpoints).all()
@@ -63,77 +69,20 @@ def demo_secrets(home: Installation) -> Mapping[str, str]:
 
 def web_application(home: Installation) -> Any:
     """Hooks, pages and API of all services as one WSGI application."""
-    from services.audit.service import SERVICE as AUDIT
-    from services.ingest.service import SERVICE as INGEST
-    from services.status import StatusDeps, measures, status
-    from services.writer import queries
-    from services.writer.service import SERVICE as WRITER
-    from shared.db import open_database
-    from shared.service import Web
-    from shared.sessions import Sessions
-    from shared.web import Banner, build_app
+    from services.webs import WEB_SERVICES, application
 
-    parts = []
-    for service in (INGEST, WRITER, AUDIT):
-        web = service.web
-        assert web is not None
-        deps = web.wire(load_settings(web.settings, home.environment(service.name, "web")))
-        parts.append((service.name, web, deps))
-    status_deps = StatusDeps(home=home, parts={name: deps for name, _, deps in parts})
-    writer = status_deps.parts["writer"]
-    frame = Web(settings=object, wire=lambda _: status_deps, blueprints=(status,))
-
-    def counts(person: Any) -> Mapping[str, int]:
-        found = queries.counts(writer, person)
-        return {"queue": found.needs_you, "look": found.worklist}
-
-    def banner() -> Banner | None:
-        stop = queries.stop_state(writer)
-        if stop.problem:
-            return Banner(text=f"Nothing is written: {stop.problem}", href="/status")
-        if stop.stopped:
-            return Banner(
-                text=f"Writing is stopped by {stop.person}: {stop.reason}", href="/status"
-            )
-        return None
-
-    return build_app(
-        [*parts, ("status", frame, status_deps)],
-        people_of(home),
-        public_url=home.public_url,
-        sessions=Sessions(engine=open_database(home.database("sessions"))),
-        counts=counts,
-        banner=banner,
-        readiness={"writing": lambda: queries.stop_state(writer).problem},
-        measures=(lambda: measures(status_deps),),
-        metrics_token=home.token("metrics"),
-        on_session=lambda person, how: _session_opened(writer, person, how),
-    )
+    return application({name: home.environment(name, "web") for name in WEB_SERVICES})
 
 
-def _session_opened(writer: Any, person: str, how: str) -> None:
-    with writer.unit_of_work.begin() as unit:
-        unit.publish(
-            Topic.SESSION_OPENED,
-            {"person": person, "how": how},
-            subject=f"person/{person}",
-            actor=f"person:{person}",
-            key=ids.fresh(),
-        )
+def _person_changed(home: Home, person: str, action: str, roles: Any) -> None:
+    from services.webs import person_changed
 
-
-def _person_changed(home: Installation, person: str, action: str, roles: Any) -> None:
-    with _writer_web(home) as writer, writer.unit_of_work.begin() as unit:
-        unit.publish(
-            Topic.PERSON_CHANGED,
-            {"person": person, "action": action, "roles": sorted(roles)},
-            subject=f"person/{person}",
-            key=ids.fresh(),
-        )
+    with _writer_web(home) as writer:
+        person_changed(writer.unit_of_work, person, action, roles)
 
 
 @contextmanager
-def _writer_web(home: Installation) -> Iterator[Any]:
+def _writer_web(home: Home) -> Iterator[Any]:
     """The writer for one act. Its files are closed again: no process forked later inherits them."""
     from services.writer.service import SERVICE as WRITER
 
@@ -146,7 +95,7 @@ def _writer_web(home: Installation) -> Iterator[Any]:
         writer.engine.dispose()
 
 
-def set_writing(home: Installation, *, stopped: bool, reason: str) -> None:
+def set_writing(home: Home, *, stopped: bool, reason: str) -> None:
     """The stop switch from the command line, in the name of whoever holds the files."""
     from services.writer import switch
 
@@ -182,7 +131,7 @@ def _people_group() -> click.Group:
 
     @click.pass_context
     def hand_over(ctx: click.Context) -> None:
-        home: Installation = ctx.obj
+        home: Home = ctx.obj
         ctx.obj = PeopleCommands(people=people_of(home), public_url=home.public_url)
 
     return click.Group("people", commands=people.commands, callback=hand_over, help=people.help)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, overload
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flask import (
     Response,
@@ -19,7 +19,6 @@ from flask import (
     redirect,
     render_template,
     request,
-    url_for,
 )
 from flask.typing import ResponseReturnValue
 
@@ -329,4 +328,5 @@ def _ask_to_sign_in() -> ResponseReturnValue:
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         # The strict cookie stays away from a link that another site opened; our own page gets it.
         return render_template("onwards.html", target=request.script_root + here)
-    return redirect(url_for("sign_in.page", next=here), 303)
+    # Spelt out, since another process may serve that page.
+    return redirect(f"{request.script_root}/sign-in?{urlencode({'next': here}, safe='/?')}", 303)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, inspect, text
 
 from shared.db import reading, writing
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, StoreUnavailable
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
 REVISION = re.compile(r'^revision = "([0-9a-z_]+)"', re.MULTILINE)
@@ -24,11 +24,27 @@ def migrate(engine: Engine, service: str) -> None:
     if found == known[-1]:
         return
     if found is not None and found not in known:
-        raise ConfigurationError(
-            f"the {service} database was upgraded by a newer version ({found}): "
-            "start that version, or restore a backup made before the upgrade"
-        )
+        raise _too_new(service, found)
     _upgrade(engine, service)
+
+
+def require_newest(engine: Engine, service: str) -> None:
+    """Raise `StoreUnavailable` until the database of ``service`` has the newest schema.
+
+    Raises `ConfigurationError` for one that a newer version has upgraded.
+    """
+    found, known = _found(engine), _known(service)
+    if found is not None and found not in known:
+        raise _too_new(service, found)
+    if found != known[-1]:
+        raise StoreUnavailable(f"the {service} database is not set up yet: `countersign setup`")
+
+
+def _too_new(service: str, found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the {service} database was upgraded by a newer version ({found}): "
+        "start that version, or restore a backup made before the upgrade"
+    )
 
 
 def config_for(service: str) -> Any:

@@ -24,13 +24,32 @@ def setting(help_: str, *, default: Any = REQUIRED, secret: bool = False) -> Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ServiceSettings:
+class ProcessSettings:
+    """Whether there is an installation on this machine, or one process with its environment."""
+
+    process: str = setting("name of this process, where it is one of several", default="")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServiceSettings(ProcessSettings):
     """What every process of a service has."""
 
-    database_url: str = setting("database of this service: sqlite:///… or postgresql+psycopg://…")
-    broker_url: str = setting("broker: durable+sqlite:///… or pika://…")
+    database_url: str = setting(
+        "database of this service: sqlite:///… or postgresql+psycopg://…", secret=True
+    )
     wake_dir: Path = setting("folder of the sockets that wake relays and queues")
-    public_url: str = setting("address under which senders and people reach this installation")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BrokerSettings(ServiceSettings):
+    """What every worker has; web processes write to an outbox and need no broker."""
+
+    broker_url: str = setting("broker: durable+sqlite:///… or pika://…", secret=True)
+
+
+def given() -> Mapping[str, str]:
+    """The environment of this process, for what only hands it on."""
+    return dict(os.environ)
 
 
 def load_settings(cls: type[S], environ: Mapping[str, str] | None = None) -> S:

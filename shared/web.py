@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, g, redirect, render_template, request
@@ -68,23 +68,33 @@ class Banner:
 
 @dataclass(frozen=True, kw_only=True)
 class NavItem:
-    """Shown to whoever may see the page at ``path``, and only where a part serves it."""
+    """Shown to whoever may see the page at ``path``, and only where a process serves it.
+
+    ``roles`` are those of the page, for the processes that do not serve it themselves.
+    """
 
     key: str
     label: str
     path: str
     short: str
+    roles: frozenset[str] = frozenset(ROLES)
 
 
+_CARDS = frozenset({"approver", "admin", "auditor"})
+_PEOPLE = frozenset({"admin", "auditor"})
 NAV = (
-    NavItem(key="queue", label="Queue", path="/queue", short="Queue"),
-    NavItem(key="look", label="A person must look", path="/look", short="Look"),
-    NavItem(key="decided", label="Decided", path="/decided", short="Decided"),
-    NavItem(key="ask", label="Ask", path="/ask", short="Ask"),
+    NavItem(key="queue", label="Queue", path="/queue", short="Queue", roles=_CARDS),
+    NavItem(key="look", label="A person must look", path="/look", short="Look", roles=_CARDS),
+    NavItem(key="decided", label="Decided", path="/decided", short="Decided", roles=_CARDS),
+    NavItem(key="ask", label="Ask", path="/ask", short="Ask", roles=_CARDS),
     NavItem(key="search", label="Search", path="/search", short="Search"),
     NavItem(key="status", label="Status", path="/status", short="Status"),
-    NavItem(key="people", label="People", path="/people", short="People"),
+    NavItem(key="people", label="People", path="/people", short="People", roles=_PEOPLE),
 )
+Share = Literal["whole", "front", "part"]
+"""What one process serves of the public address: all of it, the frame and its own pages, or its
+own pages alone. The frame is the first page, sign-in, people, and the fragments of nav and
+banner."""
 
 
 def build_app(
@@ -101,13 +111,14 @@ def build_app(
     on_session: Callable[[str, str], None] | None = None,
     office_zone: Callable[[], tzinfo | None] | None = None,
     trusted_proxies: int = 0,
+    share: Share = "whole",
 ) -> Flask:
     """One application out of the web parts ``(service name, Web, its dependencies)``.
 
     ``people`` is ``None`` where only machines call; views for people then answer 401.
     ``counts`` are the pending numbers in the nav, ``banner`` what stands on top of every page,
     ``readiness`` and ``measures`` feed ``/readyz`` and ``/metrics``. ``trusted_proxies`` is how
-    many proxies in front set ``X-Forwarded-*``.
+    many proxies in front set ``X-Forwarded-*``, ``share`` what other processes leave to this one.
 
     Raises `ConfigurationError` naming every view that says neither `role` nor `public`.
     """
@@ -123,7 +134,7 @@ def build_app(
     for blueprint in (
         assets.blueprint(),
         health_blueprint(readiness or {}, measures, metrics_token),
-        *_pages_of_people(people, sessions, on_session),
+        *(() if share == "part" else _pages_of_people(people, sessions, on_session)),
         *(build(deps) for _, web, deps in parts for build in web.blueprints),
     ):
         app.register_blueprint(blueprint)
@@ -134,6 +145,7 @@ def build_app(
     app.before_request(admit)
     app.register_error_handler(Exception, problems.answer)
     _log_requests(app, views)
+    app.extensions["share"] = share
     _furnish(app, assets, counts, banner, office_zone)
     app.wsgi_app = _Frontage(  # type: ignore[method-assign]
         app.wsgi_app, urlsplit(public_url).path.rstrip("/"), trusted_proxies
@@ -178,6 +190,11 @@ def _frame_blueprint() -> Blueprint:
     def nav() -> ResponseReturnValue:
         here, path = request.args.get("here"), request.args.get("path", "")
         return render_template("nav.html", here=here, path=path)
+
+    @blueprint.get("/fragment/banner")
+    @role(*ROLES)
+    def banner() -> ResponseReturnValue:
+        return render_template("banner.html")
 
     return blueprint
 
@@ -247,6 +264,7 @@ def _furnish(
         role_options=lambda what_for: [(one, one.capitalize(), what_for[one]) for one in ROLES],
         flashes=take_flashes,
         nav_items=lambda: _visible_nav(person_or_none()),
+        is_framed_elsewhere=app.extensions["share"] == "part",
         counts=lambda: _quietly(lambda: (counts or _no_counts)(current_person()), {}),
         banner=lambda: _quietly(banner, None) if banner else None,
     )
@@ -279,16 +297,21 @@ def _quietly(ask: Callable[[], Any], fallback: Any) -> Any:
 
 
 def _visible_nav(person: Person | None) -> list[NavItem]:
-    from shared.access import door
-
     if person is None:
         return []
-    views = door().views
-    return [item for item in NAV if _is_for(person, views.get(_endpoint_at(item.path)))]
+    return [item for item in NAV if _is_for(person, item)]
 
 
-def _is_for(person: Person, access: Access | None) -> bool:
-    return access is not None and (access.roles is None or bool(access.roles & person.roles))
+def _is_for(person: Person, item: NavItem) -> bool:
+    from flask import current_app
+
+    from shared.access import door
+
+    access = door().views.get(_endpoint_at(item.path))
+    if access is None:
+        is_elsewhere = current_app.extensions["share"] != "whole"
+        return is_elsewhere and bool(item.roles & person.roles)
+    return access.roles is None or bool(access.roles & person.roles)
 
 
 def _endpoint_at(path: str) -> str:

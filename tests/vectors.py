@@ -113,13 +113,13 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         common = {
             "database_url": f"sqlite:///{folder}/ingest.db",
-            "broker_url": f"durable+sqlite:///{folder}/bus.db",
             "wake_dir": folder / "run",
-            "public_url": public_url,
             "raw_dir": folder,
         }
-        web = wire_web(WebSettings(**common, endpoints_file=folder / "endpoints.toml"))
-        worker = wire_worker(WorkerSettings(**common))
+        endpoints = folder / "endpoints.toml"
+        web = wire_web(WebSettings(**common, endpoints_file=endpoints, public_url=public_url))
+        broker_url = f"durable+sqlite:///{folder}/bus.db"
+        worker = wire_worker(WorkerSettings(**common, broker_url=broker_url))
         metadata.create_all(web.engine)
         published = Kept()
         store = cls(

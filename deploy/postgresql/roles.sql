@@ -46,7 +46,7 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA writer FROM PUBLIC, ingest, classifier, wr
 GRANT USAGE ON SCHEMA writer TO writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA writer TO writer;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA writer TO writer;
-DO $$ BEGIN IF to_regclass('writer.decisions') IS NOT NULL THEN REVOKE ALL ON writer.decisions FROM writer; GRANT SELECT, INSERT ON writer.decisions TO writer; END IF; END $$;
+DO $$ BEGIN IF to_regclass('writer.decisions') IS NOT NULL THEN REVOKE ALL ON writer.decisions FROM writer; GRANT SELECT, INSERT, DELETE ON writer.decisions TO writer; END IF; END $$;
 DO $$ BEGIN IF to_regclass('writer.alembic_version') IS NOT NULL THEN REVOKE ALL ON writer.alembic_version FROM writer; GRANT SELECT ON writer.alembic_version TO writer; END IF; END $$;
 GRANT USAGE ON SCHEMA writer TO reconciler;
 DO $$ BEGIN IF to_regclass('writer.outbox') IS NOT NULL THEN GRANT SELECT (seq, message_id, topic, chain, created_at, sent_at) ON writer.outbox TO reconciler; END IF; END $$;

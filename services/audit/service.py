@@ -23,7 +23,7 @@ from shared.domain.schema import now
 from shared.domain.topics import consumed_by
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
-from shared.settings import ServiceSettings, setting
+from shared.settings import BrokerSettings, ServiceSettings, setting
 
 INDICES = {"sqlite": open_fts5}
 PREFETCH = 200
@@ -34,12 +34,17 @@ SEAL_SECONDS = 60
 class Settings(ServiceSettings):
     """What both parts need. ``keys_dir`` holds ledger.key and, for the worker, checkpoints."""
 
-    search_url: str = setting("search index: sqlite:///…")
+    search_url: str = setting("search index: sqlite:///…", secret=True)
     keys_dir: Path = setting("folder of ledger.key and checkpoints.vkey")
     reconciler_database_url: str = setting(
         "all databases, for the balance: sqlite:///<folder>, or postgresql+psycopg://reconciler…",
         secret=True,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(Settings, BrokerSettings):
+    """The worker also tells others what it has sealed."""
 
 
 def wire_web(settings: Settings) -> WebDeps:
@@ -59,7 +64,7 @@ def wire_web(settings: Settings) -> WebDeps:
     )
 
 
-def wire_worker(settings: Settings) -> WorkerDeps:
+def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     """The one that appends, signs and indexes."""
     engine = open_database(settings.database_url)
     bell = Bell(folder=settings.wake_dir)
@@ -89,7 +94,7 @@ SERVICE = Service(
     tables=metadata,
     web=Web(settings=Settings, wire=wire_web, blueprints=(pages, api)),
     worker=Worker(
-        settings=Settings,
+        settings=WorkerSettings,
         wire=wire_worker,
         handlers=dict.fromkeys(consumed_by("audit"), log),
         loops=(

@@ -19,7 +19,7 @@ from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Worker
-from shared.settings import ServiceSettings, setting
+from shared.settings import BrokerSettings, setting
 
 RULES_PREFETCH, MODEL_PREFETCH = 20, 1
 # A CRM answers in 50 to 500 ms: one after the other, a batch would take seconds.
@@ -27,7 +27,7 @@ THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(BrokerSettings):
     """Without ``openai_api_key`` and ``openai_base_url`` the rules answer alone."""
 
     policy_file: Path = setting("the policy: what may be proposed at all")

@@ -20,19 +20,20 @@ from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
-from shared.settings import ServiceSettings, setting
+from shared.settings import BrokerSettings, ServiceSettings, setting
 
 NAME = "ingest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebSettings(ServiceSettings):
+    public_url: str = setting("address under which senders reach this installation")
     endpoints_file: Path = setting("the configured endpoints with their secrets")
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(BrokerSettings):
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 

@@ -289,6 +289,11 @@ def _switch_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     def policy() -> str:
         return render_template("writer/policy.html", policy=queries.policy(deps))
 
+    @blueprint.get("/fragment/writing")
+    @role("approver", "support", "admin", "auditor")
+    def writing() -> str:
+        return render_template("writer/writing.html", stop=queries.stop_state(deps))
+
     @blueprint.post("/writing/stop")
     @role(*DECIDERS)
     def stop() -> ResponseReturnValue:

@@ -25,7 +25,7 @@ from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
 from shared.people import People
 from shared.service import Loop, Service, Web, Worker
-from shared.settings import ServiceSettings, setting
+from shared.settings import BrokerSettings, ServiceSettings, setting
 
 NAME = "writer"
 
@@ -41,7 +41,7 @@ class WebSettings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(BrokerSettings):
     """The worker writes and verifies; it has no signing key."""
 
     keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")

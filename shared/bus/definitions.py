@@ -27,6 +27,9 @@ from shared.domain.topics import SERVICES, TOPICS
 
 VHOST = "countersign"
 ADMIN = "countersign-admin"
+WATCHER = "audit-web"
+"""Shows how long the queues are. Asking that needs no right, so this user has none."""
+RIGHTS = ("configure", "write", "read")
 NOTHING = "^$"
 
 
@@ -37,12 +40,10 @@ def definitions(vhost: str = VHOST) -> dict[str, Any]:
     """
     return {
         "vhosts": [{"name": vhost}],
-        "users": [
-            {"name": name, "password_hash": "", "tags": []}
-            for name in (ADMIN, *map(user_of, SERVICES))
-        ],
+        "users": [{"name": name, "password_hash": "", "tags": []} for name in users()],
         "permissions": [
             {"user": ADMIN, "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"},
+            {"user": WATCHER, "vhost": vhost, **dict.fromkeys(RIGHTS, NOTHING)},
             *({"user": user_of(name), "vhost": vhost, **permissions(name)} for name in SERVICES),
         ],
         "topic_permissions": [
@@ -58,8 +59,13 @@ def definitions(vhost: str = VHOST) -> dict[str, Any]:
     }
 
 
+def users() -> tuple[str, ...]:
+    """Everybody the broker knows."""
+    return (ADMIN, WATCHER, *map(user_of, SERVICES))
+
+
 def user_of(service: str) -> str:
-    """The user of a service's worker. The web processes have none: they write to an outbox."""
+    """The user of a service's worker. Web processes write to an outbox and need none."""
     return f"{service}-worker"
 
 

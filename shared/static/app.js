@@ -222,7 +222,8 @@ async function load(place, memory) {
 async function poll(place) {
   const every = Number(place.dataset.every ?? 10) * 1000;
   const memory = {};
-  if (every) await new Promise((done) => setTimeout(done, every));
+  // data-now: another process has what this page could not show.
+  if (every && !("now" in place.dataset)) await new Promise((done) => setTimeout(done, every));
   for (let goesOn = true; goesOn && place.isConnected; ) {
     if (!document.hidden || !every) {
       try {

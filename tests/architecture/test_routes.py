@@ -30,6 +30,7 @@ FOUNDATION: dict[str, Any] = {
     "GET /readyz": ANYBODY,
     "GET /metrics": ANYBODY,  # The view itself asks for this machine, a token or a role.
     "GET /static/<name>": ANYBODY,
+    "GET /fragment/banner": EVERYBODY,
     "GET /fragment/nav": EVERYBODY,
     "GET /sign-in": ANYBODY,
     "POST /sign-in": ANYBODY,
@@ -119,6 +120,7 @@ PRODUCT: dict[str, Any] = {
     "GET /entries/<int:seq>": EVERYBODY,
     "GET /fragment/cards/<card_id>/change": CARD_READERS,
     "GET /fragment/cards/<card_id>/now": CARD_READERS,
+    "GET /fragment/writing": EVERYBODY,
     "GET /log": LOG_READERS,
     "GET /look": CARD_READERS,
     "GET /look/<event_id>": CARD_READERS,

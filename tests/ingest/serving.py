@@ -47,7 +47,6 @@ def door(folder: Path) -> Any:
 
     settings = WebSettings(
         database_url=database(folder),
-        broker_url=f"durable+sqlite:///{folder}/bus.db",
         wake_dir=folder / "run",
         public_url="http://127.0.0.1",
         raw_dir=folder,

@@ -11,6 +11,8 @@ import pytest
 from services.demonstration import posts, send
 from shared.bus.publisher import Publisher
 from shared.bus.transports.sqlite import url_of
+from tests.contracts.postgresql import fresh_postgresql
+from tests.contracts.rabbitmq import virtual_host
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
@@ -97,3 +99,22 @@ def test_sent_again_an_erased_message_brings_nothing_back(product: Product) -> N
     time.sleep(1.5)
     assert client.get("/api/log/balance")["accepted"] == accepted
     assert held(product) == []
+
+
+def test_each_service_has_the_right_to_forget(tmp_path: Path) -> None:
+    """On RabbitMQ and PostgreSQL, each part with the rights of its own role alone."""
+    with virtual_host() as host, fresh_postgresql() as url:
+        run = ("tests.contracts.with_roles",)
+        with running(tmp_path, run=run, BROKER_URL=host.url, DATABASE_URL=url) as product:
+            client = product.client()
+            deliver(product)
+            card = eventually(lambda: card_of_dana(client))
+            digest = client.get(f"/api/cards/{card}/now")["card_digest"]
+            assert client.post(f"/api/cards/{card}/approve", card_digest=digest).ok
+            eventually(lambda: (client.get(f"/api/cards/{card}")["change"] or {}).get("read_at"))
+            said = product.command("erase", DANA, "--reason", "asked", "--yes")
+            assert said.returncode == 0, said.stdout + said.stderr
+            eventually(lambda: not client.get("/api/cards", tab="decided")["rows"])
+            eventually(lambda: client.get("/api/log/balance")["waiting"] == 0)
+            dead = product.command("dead", "list")
+            assert "No dead letters" in dead.stdout, dead.stdout

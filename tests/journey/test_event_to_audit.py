@@ -10,20 +10,25 @@ from sqlalchemy import create_engine
 
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
+from tests.journey.composed import composed
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
 NEW_PHONE = "+12025550186"
 
 
-@pytest.fixture(scope="module", params=["embedded", "distributed"])
+@pytest.fixture(scope="module", params=["embedded", "distributed", "composed"])
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """On files alone, and the same code on RabbitMQ and PostgreSQL, each part with its role."""
+    """On files alone, on RabbitMQ and PostgreSQL with least rights, and each process alone."""
     folder = tmp_path_factory.mktemp("product")
     if request.param == "embedded":
         with running(folder) as product:
+            yield product
+        return
+    if request.param == "composed":
+        with composed(folder) as product:
             yield product
         return
     with virtual_host() as host, fresh_postgresql() as url:
@@ -166,12 +171,7 @@ def _with_flag(client: Client, flag: str) -> list[Any]:
 
 def test_every_accepted_event_is_accounted_for(product: Product, client: Client) -> None:
     def balanced() -> bool:
-        text = client.session.get(f"{product.url}/metrics", timeout=10).text
-        counts = {
-            line.split('"')[1]: float(line.rsplit(" ", 1)[1])
-            for line in text.splitlines()
-            if line.startswith("countersign_events{")
-        }
+        counts = client.get("/api/log/balance")
         assert counts["difference"] == 0
         return counts["accepted"] >= 9 and counts["waiting"] == 0
 

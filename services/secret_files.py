@@ -1,0 +1,196 @@
+"""`countersign secrets`: every password, token and key, in a folder for each process.
+
+What is made lies in ``made`` and is never made anew; from it each process gets the files that the
+table in `services.processes` names, and each server its own. Nothing here talks to anybody.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from shared.errors import ConfigurationError
+from shared.settings import setting
+
+if TYPE_CHECKING:
+    from services.processes import Process
+
+MADE: Final = "made"
+DATABASE_OWNER: Final = "countersign"
+SEARCH_USER: Final = "elastic"
+TOKENS: Final = ("crm-read", "crm-write", "crm-webhook", "metrics")
+SERVER_UIDS: Final = {"postgres": 999, "rabbitmq": 999, "elasticsearch": 1000}
+"""The users that the official images run their servers as."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretsSettings:
+    """Where secrets go, and the addresses that stand in them."""
+
+    secrets_dir: Path = setting("folder that gets a folder for each process and server")
+    process_uid: int = setting("user that our processes run as", default=10001)
+    database_host: str = setting("PostgreSQL", default="postgres:5432")
+    database_name: str = setting("its database", default="countersign")
+    broker_host: str = setting("RabbitMQ", default="rabbitmq:5672")
+    broker_vhost: str = setting("its virtual host", default="countersign")
+    broker_conf_dir: str = setting(
+        "where the broker sees its folder", default="/etc/rabbitmq/conf.d"
+    )
+    search_host: str = setting("Elasticsearch", default="elasticsearch:9200")
+
+
+Texts = Mapping[str, str]
+
+
+def make_secrets(settings: SecretsSettings) -> int:
+    """Make what is missing and hand it out; returns how many files were written anew.
+
+    Raises `ConfigurationError` where a key was lost or the folder cannot be written.
+    """
+    try:
+        texts = _made(settings.secrets_dir / MADE)
+        written = 0
+        for folder, name, content in _files(settings, texts):
+            place = settings.secrets_dir / folder
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            written += _put(place / name, content)
+        for place in settings.secrets_dir.iterdir():
+            if place.name != MADE:
+                _hand_over(place, SERVER_UIDS.get(place.name, settings.process_uid))
+    except OSError as error:
+        raise ConfigurationError(
+            f"SECRETS_DIR {settings.secrets_dir} cannot be written ({error.strerror})"
+        ) from error
+    return written
+
+
+def _made(folder: Path) -> Texts:
+    """The texts by name, made at the first time. Keys lie beside them as files."""
+    from services.installation import make_keys, refuse_lost_keys
+    from services.rights import ROLES
+    from shared.bus.definitions import users
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / "texts.json"
+    texts: dict[str, str] = {}
+    if file.exists():
+        texts = json.loads(file.read_text(encoding="utf-8"))
+        refuse_lost_keys(folder)
+    names = [
+        DATABASE_OWNER,
+        SEARCH_USER,
+        *TOKENS,
+        *(f"role {name}" for name in ROLES),
+        *(f"broker {name}" for name in users()),
+    ]
+    make_keys(folder)
+    _put(file, json.dumps({name: texts.get(name) or secrets.token_hex(32) for name in names}))
+    made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    return made
+
+
+def _files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, bytes]]:
+    """Folder, name and content of everything that is handed out."""
+    from services.processes import PROCESSES
+
+    made = settings.secrets_dir / MADE
+    for process in PROCESSES:
+        values = _values(settings, texts, process)
+        for name in sorted(process.secrets & set(values)):
+            yield process.name, name.lower(), values[name].encode()
+        for name in process.keys:
+            yield process.name, name, (made / name).read_bytes()
+    yield "postgres", "password", texts[DATABASE_OWNER].encode()
+    yield "elasticsearch", "password", texts[SEARCH_USER].encode()
+    yield from _broker_files(settings, texts)
+
+
+def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
+    """What each secret setting is for this process."""
+    from services.rights import RECONCILER, ROLES, SESSIONS
+    from shared.bus.definitions import ADMIN
+    from shared.db import in_schema
+
+    def database(role: str) -> str:
+        password = texts[DATABASE_OWNER if role == DATABASE_OWNER else f"role {role}"]
+        place = f"{settings.database_host}/{settings.database_name}"
+        return f"postgresql+psycopg://{role}:{password}@{place}"
+
+    is_setup = len(process.command) == 1
+    service = process.command[-1]
+    role = service if service in ROLES else DATABASE_OWNER
+    user = ADMIN if is_setup else process.name
+    webhook = base64.b64encode(bytes.fromhex(texts["crm-webhook"])).decode()
+    return {
+        "DATABASE_URL": database(role) if is_setup else in_schema(database(role), service),
+        "SESSIONS_URL": in_schema(database(role), SESSIONS),
+        "RECONCILER_DATABASE_URL": database(RECONCILER),
+        "ROLE_PASSWORDS": json.dumps({name: texts[f"role {name}"] for name in ROLES}),
+        "BROKER_URL": (
+            f"pika://{user}:{texts.get(f'broker {user}', '')}"
+            f"@{settings.broker_host}/{settings.broker_vhost}"
+        ),
+        "SEARCH_URL": f"http://{SEARCH_USER}:{texts[SEARCH_USER]}@{settings.search_host}",
+        "CRM_READ_TOKEN": texts["crm-read"],
+        "CRM_WRITE_TOKEN": texts["crm-write"],
+        "CRM_WEBHOOK_SECRET": f"whsec_{webhook}",
+        "METRICS_TOKEN": texts["metrics"],
+    }
+
+
+def _broker_files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, bytes]]:
+    """Topology, users and their rights, which the broker loads when it starts."""
+    from shared.bus.definitions import definitions
+
+    loaded = definitions(settings.broker_vhost)
+    for user in loaded["users"]:
+        user["password_hash"] = password_hash(texts[f"broker {user['name']}"])
+        user["hashing_algorithm"] = "rabbit_password_hashing_sha256"
+    conf = (
+        "log.console = true\n"
+        "vm_memory_high_watermark.absolute = 384MB\n"
+        f"load_definitions = {settings.broker_conf_dir}/definitions.json\n"
+    )
+    yield "rabbitmq", "20-user.conf", conf.encode()
+    yield "rabbitmq", "definitions.json", json.dumps(loaded, indent=1).encode()
+
+
+def password_hash(password: str) -> str:
+    """As RabbitMQ keeps it: https://www.rabbitmq.com/docs/passwords#computing-password-hash.
+
+    The salt comes from the password, which is random itself, so that a second run changes nothing.
+    """
+    salt = hashlib.sha256(password.encode()).digest()[:4]
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _put(path: Path, content: bytes | str) -> int:
+    """Write the file as a whole, for its owner's eyes only; 0 where it says so already."""
+    data = content.encode() if isinstance(content, str) else content
+    if path.exists() and path.read_bytes() == data:
+        return 0
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # Mode 0600.
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)
+    return 1
+
+
+def _hand_over(folder: Path, uid: int) -> None:
+    """To the user that reads it, where we may: a plain user can only write files of its own."""
+    folder.chmod(0o700)
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, uid, uid)
+    for path in folder.iterdir():
+        path.chmod(0o400)

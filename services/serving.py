@@ -1,0 +1,175 @@
+"""`countersign serve` and `countersign work`: one process of the distributed form.
+
+Each reads its own settings from its environment and nothing else; see `services.processes`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from shared.patience import end_on_sigterm, migrated, patiently
+from shared.settings import ProcessSettings, given, load_settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressSettings(ProcessSettings):
+    """Where a web process listens."""
+
+    host: str = setting("address to listen on", default="127.0.0.1")
+    port: int = setting("port to listen on", default=8000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings(AddressSettings):
+    """A web process and how many requests it handles side by side."""
+
+    web_workers: int = setting("web processes", default=2)
+    web_threads: int = setting("threads of each web process", default=32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmSettings(AddressSettings):
+    """The demo CRM: an outside system with its own database and tokens."""
+
+    crm_file: Path = setting("database of the demo CRM")
+    crm_read_token: str = setting("token that only reads", secret=True)
+    crm_write_token: str = setting("token that writes", secret=True)
+    crm_public_url: str = setting("address of the demo CRM for people")
+    crm_webhook_url: str = setting("where it reports each change")
+    crm_webhook_secret: str = setting("what it signs that with: whsec_…", secret=True)
+
+
+def serve(name: str) -> None:
+    """Serve the pages and hooks of one service until SIGTERM. Raises `ConfigurationError`."""
+    if name == "demo-crm":
+        serve_crm(load_settings(CrmSettings))
+        return
+    from services.webs import FrameSettings, application
+
+    pool, environ = load_settings(PoolSettings), given()
+    load_settings(FrameSettings, environ)
+    web = service_of(name).web
+    end_on_sigterm()
+    patiently(migrated(name, load_settings(web.settings, environ).database_url))
+    serve_granian(pool, lambda: application({name: environ}))
+
+
+def work(name: str) -> None:
+    """Consume and loop for one service until SIGTERM. Raises `ConfigurationError`."""
+    from shared.running import run_worker
+
+    service = service_of(name)
+    settings: Any = load_settings(service.worker.settings)
+    end_on_sigterm()
+    patiently(migrated(name, settings.database_url))
+    run_worker(service)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthSettings(ProcessSettings):
+    """What a health check reads of the process that it looks at."""
+
+    port: int = setting("port of a web process", default=8000)
+    wake_dir: Path | None = setting("folder of a worker's sockets", default=None)
+
+
+def ailment() -> str:
+    """What is wrong with the process that this environment belongs to; empty where nothing is."""
+    settings = load_settings(HealthSettings)
+    service, _, kind = settings.process.partition("-")
+    if kind == "worker":
+        return _ailment_of_worker(settings, service)
+    return _ailment_of_web(f"http://127.0.0.1:{settings.port}{'/readyz' if kind == 'web' else '/'}")
+
+
+def _ailment_of_worker(settings: HealthSettings, service: str) -> str:
+    """It listens to its bell as soon as it is wired."""
+    from shared.bus.wake import notify
+
+    is_there = settings.wake_dir and notify(settings.wake_dir, f"{service}.relay")
+    return "" if is_there else f"nobody listens for {service}.relay"
+
+
+def _ailment_of_web(url: str) -> str:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(url, timeout=5):  # noqa: S310 - our own address
+            return ""
+    except URLError as error:
+        return f"{url}: {error.reason}"
+
+
+def service_of(name: str) -> Any:
+    """The declaration of a service, imported only where it runs."""
+    return import_module(f"services.{name}.service").SERVICE
+
+
+def serve_granian(pool: PoolSettings, load: Callable[[], Any]) -> None:
+    """``load`` builds the application in each web process.
+
+    granian does not buffer bodies: it listens on loopback, or behind a proxy that does.
+    """
+    from granian.constants import HTTPModes, Interfaces
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    from shared.processes import die_with
+
+    server = os.getpid()
+
+    def load_in_child(*_: object) -> Any:
+        # Workers that outlive their server would keep its port from the next one.
+        die_with(server)
+        return load()
+
+    Server(
+        "countersign",
+        address=pool.host,
+        port=pool.port,
+        interface=Interfaces.WSGI,
+        workers=pool.web_workers,
+        blocking_threads=pool.web_threads,
+        backlog=2048,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_level=LogLevels.error,
+        respawn_failed_workers=True,
+        workers_kill_timeout=10,
+    ).serve(target_loader=load_in_child, wrap_loader=False)
+
+
+def serve_crm(settings: CrmSettings) -> None:
+    """The demo CRM until SIGTERM."""
+    from services.demo_crm.app import create_app
+
+    app = create_app(
+        settings.crm_file,
+        read_token=settings.crm_read_token,
+        write_token=settings.crm_write_token,
+        public_url=settings.crm_public_url,
+        webhook_url=settings.crm_webhook_url,
+        webhook_secret=settings.crm_webhook_secret,
+    )
+    serve_waitress(app, settings.host, settings.port, threads=8)
+
+
+def serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
+    """Buffers heads and bodies by itself, at half of granian's rate. Until SIGTERM."""
+    import contextlib
+
+    from waitress.server import create_server
+
+    server = create_server(
+        app, host=host, port=port, threads=threads, connection_limit=2000, ident="countersign"
+    )
+    signal.signal(signal.SIGTERM, lambda *_: server.close())
+    with contextlib.suppress(OSError):
+        server.run()

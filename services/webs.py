@@ -1,0 +1,177 @@
+"""The web applications: all pages and hooks in one process, or those of one service alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from shared.domain import ids
+from shared.domain.topics import Topic
+from shared.settings import load_settings, setting
+
+WEB_SERVICES = ("ingest", "writer", "audit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSettings:
+    """What every web process needs beside the settings of its service."""
+
+    public_url: str = setting("address under which senders and people reach this installation")
+    people_file: Path = setting("the people of this installation")
+    sessions_url: str = setting(
+        "database of the sessions, which all web processes share", secret=True
+    )
+    metrics_token: str = setting("opens /metrics to a program", default="", secret=True)
+    trusted_proxies: int = setting("proxies in front that set X-Forwarded-*", default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What `countersign demo` needs where it runs inside the network."""
+
+    door_url: str = setting("the front door as this process reaches it", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusSettings:
+    """What the status page can show beside the log."""
+
+    broker_url: str = setting(
+        "broker, to look at the queues: a user without any right is enough", default="", secret=True
+    )
+    crm_public_url: str = setting("address of the demo CRM for people", default="")
+    disk_dir: Path | None = setting("folder whose disk is watched", default=None)
+
+
+def application(given: Mapping[str, Mapping[str, str]]) -> Any:
+    """One WSGI application of the services named in ``given``, each with its environment.
+
+    The writer's process serves the frame; without it other processes under the same address do.
+    Raises `ConfigurationError`.
+    """
+    from shared.db import open_database
+    from shared.people import People
+    from shared.sessions import Sessions
+    from shared.web import build_app
+
+    webs = {name: _web(name) for name in given}
+    frame = load_settings(FrameSettings, next(iter(given.values())))
+    deps = {
+        name: webs[name].wire(load_settings(webs[name].settings, given[name])) for name in given
+    }
+    parts = [(name, webs[name], deps[name]) for name in given]
+    writer = deps.get("writer")
+    if "audit" in given:
+        parts.append(_status(deps, load_settings(StatusSettings, given["audit"]), frame.public_url))
+    return build_app(
+        parts,
+        _people(People, frame.people_file, writer),
+        public_url=frame.public_url.rstrip("/"),
+        sessions=Sessions(engine=open_database(frame.sessions_url)),
+        measures=tuple(_measures({name: part for name, _, part in parts})),
+        metrics_token=frame.metrics_token or None,
+        trusted_proxies=frame.trusted_proxies,
+        share=_share(given),
+        **(_of_writer(writer) if writer else {}),
+    )
+
+
+def _web(name: str) -> Any:
+    """The web part of a service, imported only where it is served."""
+    from importlib import import_module
+
+    return import_module(f"services.{name}.service").SERVICE.web
+
+
+def _share(given: Mapping[str, Any]) -> Any:
+    if set(given) >= set(WEB_SERVICES):
+        return "whole"
+    return "front" if "writer" in given else "part"
+
+
+def _people(people: Any, file: Path, writer: Any | None) -> Any:
+    """Only the writer's process changes people, and tells the log."""
+    if writer is None:
+        return people(file)
+    return people(file, on_change=partial(person_changed, writer.unit_of_work))
+
+
+def _status(deps: Mapping[str, Any], settings: StatusSettings, public_url: str) -> Any:
+    from services.status import StatusDeps, status
+    from shared.service import Web
+
+    status_deps = StatusDeps(
+        audit=deps["audit"],
+        writer=deps.get("writer"),
+        broker_url=settings.broker_url,
+        disk=settings.disk_dir,
+        public_url=public_url,
+        crm_url=settings.crm_public_url,
+    )
+    web = Web(settings=StatusSettings, wire=lambda _: status_deps, blueprints=(status,))
+    return "status", web, status_deps
+
+
+def _measures(deps: Mapping[str, Any]) -> Iterable[Callable[[], Any]]:
+    """What `/metrics` reads of each part that this process serves."""
+    from services import status
+    from services.ingest import pages
+
+    table: dict[str, Callable[[Any], Any]] = {
+        "status": status.measures,
+        "writer": status.card_measures,
+        "ingest": pages.measures,
+    }
+    return [partial(table[name], part) for name, part in deps.items() if name in table]
+
+
+def _of_writer(writer: Any) -> dict[str, Any]:
+    """What the frame shows of the writer: pending numbers, the stop, and that it is ready."""
+    from services.writer import queries
+    from shared.web import Banner
+
+    def counts(person: Any) -> Mapping[str, int]:
+        found = queries.counts(writer, person)
+        return {"queue": found.needs_you, "look": found.worklist}
+
+    def banner() -> Banner | None:
+        stop = queries.stop_state(writer)
+        if stop.problem:
+            return Banner(text=f"Nothing is written: {stop.problem}", href="/status")
+        if stop.stopped:
+            text = f"Writing is stopped by {stop.person}: {stop.reason}"
+            return Banner(text=text, href="/status")
+        return None
+
+    return {
+        "counts": counts,
+        "banner": banner,
+        "readiness": {"writing": lambda: queries.stop_state(writer).problem},
+        "on_session": partial(session_opened, writer.unit_of_work),
+    }
+
+
+def session_opened(unit_of_work: Any, person: str, how: str) -> None:
+    """Tell the log who signed in, and how."""
+    with unit_of_work.begin() as unit:
+        unit.publish(
+            Topic.SESSION_OPENED,
+            {"person": person, "how": how},
+            subject=f"person/{person}",
+            actor=f"person:{person}",
+            key=ids.fresh(),
+        )
+
+
+def person_changed(unit_of_work: Any, person: str, action: str, roles: Iterable[str]) -> None:
+    """Tell the log what became of a person."""
+    with unit_of_work.begin() as unit:
+        unit.publish(
+            Topic.PERSON_CHANGED,
+            {"person": person, "action": action, "roles": sorted(roles)},
+            subject=f"person/{person}",
+            key=ids.fresh(),
+        )

@@ -1,0 +1,62 @@
+"""docker-compose.yml as compose reads it: merged, with defaults in place of unset variables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import yaml
+
+from tests.product import ROOT
+
+FILE = ROOT / "docker-compose.yml"
+CONTAINER_PORT = 8000
+# Innermost first: a default may hold another variable.
+_VARIABLE = re.compile(r"\$\{([A-Z_]+):-((?:[^${}]|\$(?!\{))*)\}")
+
+
+@cache
+def document() -> dict[str, Any]:
+    loaded: dict[str, Any] = _filled(yaml.safe_load(FILE.read_text()))
+    return loaded
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_filled(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    while _VARIABLE.search(value):
+        value = _VARIABLE.sub(lambda found: found.group(2), value)
+    assert "${" not in value, f"a variable without a default: a fresh clone has none: {value}"
+    return value
+
+
+@dataclass(frozen=True)
+class Compose:
+    services: dict[str, Any] = field(default_factory=lambda: document()["services"])
+
+    def environment(self, name: str) -> dict[str, str]:
+        found = self.services[name].get("environment", {})
+        assert all(isinstance(value, str) for value in found.values()), f"{name}: quote it"
+        return dict(found)
+
+    def mounts(self, name: str) -> dict[str, str]:
+        """Where in the container → volume, or file of the repository."""
+        service = self.services[name]
+        found = {}
+        for text in service.get("volumes", []):
+            source, target, *_ = text.split(":")
+            found[target] = source
+        for secret in service.get("secrets", []):
+            found[secret["target"]] = document()["secrets"][secret["source"]]["file"]
+        return found
+
+    def writable(self, name: str) -> set[str]:
+        """The volumes that it may write to."""
+        texts = self.services[name].get("volumes", [])
+        return {text.split(":")[0] for text in texts if not text.endswith(":ro")}
