@@ -55,6 +55,18 @@ class RunSettings:
         secret=True,
     )
 
+    broker_management_url: str = setting(
+        "RabbitMQ's management, to compare its bindings: http://user:password@host:15672",
+        default="",
+        secret=True,
+    )
+    notices_file: Path | None = setting(
+        "channels of notices instead of DATA_DIR/notices.toml", default=None
+    )
+    notice_urls: str = setting(
+        "addresses that are told everything, as apprise writes them", default="", secret=True
+    )
+
     @property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "localhost", "::1"}
@@ -91,6 +103,10 @@ class Installation:
     @property
     def endpoints(self) -> Path:
         return self.root / "endpoints.toml"
+
+    @property
+    def notices(self) -> Path:
+        return (self.run.notices_file or self.root / "notices.toml").resolve()
 
     @property
     def policy(self) -> Path:
@@ -192,21 +208,30 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
+        notices = {"NOTICES_FILE": str(self.notices), "NOTICE_URLS": self.run.notice_urls}
+        management = {"BROKER_MANAGEMENT_URL": self.run.broker_management_url}
         log = {"SEARCH_URL": self.embedded_database("search"), "KEYS_DIR": keys}
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
-            ("ingest", "worker"): raw,
+            ("ingest", "worker"): {**raw, **policy, **notices},
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
             ("writer", "worker"): {
                 **policy,
                 **crm,
                 **people,
+                **notices,
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
             },
             ("audit", "web"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
-            ("audit", "worker"): {**log, "INGEST_DATABASE_URL": self.database("ingest")},
+            ("audit", "worker"): {
+                **log,
+                **policy,
+                **notices,
+                **management,
+                "INGEST_DATABASE_URL": self.database("ingest"),
+            },
         }
         return table[service, role]
 

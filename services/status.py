@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, render_template
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
 from services.audit.balance import balance
 from services.audit.checkpoints import last_checkpoint
+from services.audit.measures import behind
 from services.installation import Installation
+from services.measures import NOTICE
 from services.writer import queries
-from shared.access import current_person, role
+from shared.access import current_person, person_or_none, role
+from shared.alarms import Alarm, alarms
 from shared.bus.depths import depths
 from shared.bus.topology import work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
-from shared.web import Measure
-
-STATES = (
-    "accepted",
-    "proposed",
-    "nothing_to_do",
-    "a_person_must_look",
-    "rejected",
-    "failed",
-    "waiting",
-    "difference",
-)
+from shared.web import Banner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +45,17 @@ class QueueLine:
     parked: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChannelLine:
+    """``error`` is what came back last, ``waiting`` how many notices will be tried again."""
+
+    name: str
+    sent_at: datetime | None
+    error: str | None
+    failed_at: datetime | None
+    waiting: int
+
+
 def status(deps: StatusDeps) -> Blueprint:
     blueprint = Blueprint("status", __name__, template_folder="templates", static_folder=None)
 
@@ -68,6 +72,9 @@ def status(deps: StatusDeps) -> Blueprint:
             queues=queue_lines(deps.home),
             balance=balance(audit),
             checkpoint=checkpoint,
+            alarms=alarm_lines(deps),
+            channels=channel_lines(deps),
+            behind=behind(audit),
             disk=shutil.disk_usage(deps.home.root),
             home=deps.home,
         )
@@ -89,37 +96,49 @@ def queue_lines(home: Installation) -> list[QueueLine]:
     ]
 
 
-def measures(deps: StatusDeps) -> Iterable[Measure]:
-    """What `/metrics` shows; every value is read at scrape time."""
-    for line in queue_lines(deps.home):
-        labels = {"queue": line.name}
-        yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
-        if line.oldest is not None:
-            yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
-        yield _gauge("dead_letters", "Messages parked", line.parked, labels)
-    counted = balance(deps.parts["audit"])
-    for state in STATES:
-        labels = {"state": state}
-        yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)
-    free = shutil.disk_usage(deps.home.root).free
-    yield _gauge("disk_free_bytes", "Free bytes of DATA_DIR", free, {})
-    yield _gauge("oldest_card_seconds", "Age of the oldest waiting card", _oldest(deps), {})
+def alarm_lines(deps: StatusDeps) -> list[Alarm]:
+    """What is wrong in any service, and below it what was lately."""
+    found: list[Alarm] = []
+    for name, tables in NOTICE.items():
+        with reading(deps.parts[name].engine) as db:
+            found += alarms(db, tables.alarms)
+    return sorted(found, key=lambda one: (not one.is_on, -one.raised_at.timestamp()))
 
 
-def _gauge(name: str, help_: str, value: float, labels: dict[str, str]) -> Measure:
-    return Measure(name=f"countersign_{name}", help=help_, value=value, labels=labels)
+def channel_lines(deps: StatusDeps) -> list[ChannelLine]:
+    """One line for each channel; each service that tells something keeps its own account."""
+    found: dict[str, list[Any]] = {}
+    waiting: Counter[str] = Counter()
+    for name, tables in NOTICE.items():
+        table, failed = tables.notices, tables.notices.c.state == "failed"
+        with reading(deps.parts[name].engine) as db:
+            for row in db.execute(select(tables.channels)):
+                found.setdefault(row.name, []).append(row)
+            by = select(table.c.channel, func.count()).where(failed).group_by(table.c.channel)
+            waiting.update(dict(db.execute(by).tuples().all()))
+    return [_channel_line(name, rows, waiting[name]) for name, rows in sorted(found.items())]
 
 
-def _oldest(deps: StatusDeps) -> float:
-    writer = deps.parts["writer"]
-    return oldest_card(writer.engine, writer.clock())
+def _channel_line(name: str, rows: Sequence[Any], waiting: int) -> ChannelLine:
+    failing = [row for row in rows if row.error]
+    sent = max((row.sent_at for row in rows if row.sent_at), default=None)
+    failed = max(failing, key=lambda row: row.failed_at, default=None)
+    return ChannelLine(
+        name=name,
+        sent_at=parse_instant(sent) if sent else None,
+        error=failed.error if failed else None,
+        failed_at=parse_instant(failed.failed_at) if failed else None,
+        waiting=waiting,
+    )
 
 
-def oldest_card(engine: Engine, now: datetime) -> float:
-    """Seconds since the oldest card came that still waits for a person; 0 without one."""
-    from services.writer.tables import proposals
-
-    query = select(func.min(proposals.c.created_at)).where(proposals.c.state == "pending")
-    with reading(engine) as connection:
-        oldest = connection.scalar(query)
-    return (now - parse_instant(oldest)).total_seconds() if oldest else 0.0
+def alarm_banner(deps: StatusDeps) -> Banner | None:
+    """For admins, who can do something about it."""
+    person = person_or_none()
+    if person is None or "admin" not in person.roles:
+        return None
+    on = [alarm for alarm in alarm_lines(deps) if alarm.is_on]
+    if not on:
+        return None
+    more = f" and {len(on) - 1} more" if len(on) > 1 else ""
+    return Banner(text=f"Alarm: {on[0].rule.summary}{more}", href="/status")

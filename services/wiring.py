@@ -65,7 +65,9 @@ def web_application(home: Installation) -> Any:
     """Hooks, pages and API of all services as one WSGI application."""
     from services.audit.service import SERVICE as AUDIT
     from services.ingest.service import SERVICE as INGEST
-    from services.status import StatusDeps, measures, status
+    from services.measures import all_measures
+    from services.readiness import readiness
+    from services.status import StatusDeps, alarm_banner, status
     from services.writer import queries
     from services.writer.service import SERVICE as WRITER
     from shared.db import open_database
@@ -95,7 +97,7 @@ def web_application(home: Installation) -> Any:
             return Banner(
                 text=f"Writing is stopped by {stop.person}: {stop.reason}", href="/status"
             )
-        return None
+        return alarm_banner(status_deps)
 
     return build_app(
         [*parts, ("status", frame, status_deps)],
@@ -104,8 +106,8 @@ def web_application(home: Installation) -> Any:
         sessions=Sessions(engine=open_database(home.database("sessions"))),
         counts=counts,
         banner=banner,
-        readiness={"writing": lambda: queries.stop_state(writer).problem},
-        measures=(lambda: measures(status_deps),),
+        readiness=readiness(home, status_deps.parts),
+        measures=all_measures(home, status_deps.parts),
         metrics_token=home.token("metrics"),
         on_session=lambda person, how: _session_opened(writer, person, how),
     )
@@ -159,13 +161,17 @@ def commands() -> dict[str, click.Command]:
     """The commands of the services, by name."""
     from services.audit.commands import erase, export, reindex, verify
     from services.dead import dead, replay
+    from services.health import health
     from services.ingest.commands import source
+    from services.notices import notices
     from services.writer.policy_cli import policy
 
     return {
         "dead": dead,
         "erase": erase,
         "export": export,
+        "health": health,
+        "notices": notices,
         "people": _people_group(),
         "policy": policy,
         "reindex": reindex,

@@ -17,10 +17,10 @@ VERIFIER = Path(__file__).with_name("verify.py")
 
 def deps_of(home: Any) -> WorkerDeps:
     """The worker's dependencies for a command. ``home`` is the installation."""
-    from services.audit.service import Settings, wire_worker
+    from services.audit.service import WorkerSettings, wire_worker
     from shared.settings import load_settings
 
-    return wire_worker(load_settings(Settings, home.environment("audit", "worker")))
+    return wire_worker(load_settings(WorkerSettings, home.environment("audit", "worker")))
 
 
 @click.command()

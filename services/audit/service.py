@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -11,18 +11,22 @@ from sqlalchemy import Engine
 from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
+from services.audit.measures import balance_measures, measures
+from services.audit.notifying import collect, reach
 from services.audit.pages import pages
 from services.audit.projection import Projection
 from services.audit.routes import api
 from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
-from services.audit.tables import OUTBOX, metadata
+from services.audit.tables import NOTICE, OUTBOX, metadata
 from services.audit.vault import load_vault
 from shared.bus.publisher import Publisher
 from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
+from shared.figures import broker_measures, loop_measures, notice_measures
+from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import ServiceSettings, setting
@@ -41,6 +45,18 @@ class Settings(ServiceSettings):
     ingest_database_url: str = setting("database of ingest, read for the balance", default="")
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(Settings, NoticeSettings):
+    """The worker also tells people when the log or the broker is in trouble."""
+
+    policy_file: Path | None = setting("read for the hours of the office", default=None)
+    broker_management_url: str = setting(
+        "RabbitMQ's management, http://user:password@host:15672, to compare the bindings",
+        default="",
+        secret=True,
+    )
+
+
 def wire_web(settings: Settings) -> WebDeps:
     """The pages: they read the ledger and write only to their own outbox. No signing key."""
     engine = open_database(settings.database_url)
@@ -57,13 +73,13 @@ def wire_web(settings: Settings) -> WebDeps:
     )
 
 
-def wire_worker(settings: Settings) -> WorkerDeps:
+def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     """The one that appends, signs and indexes."""
     engine = open_database(settings.database_url)
     wake, ring = _bell(settings, "relay"), _bell(settings, "projection")
     signer = load_signer(settings.keys_dir)
     publisher = Publisher(settings.broker_url)
-    return WorkerDeps(
+    deps = WorkerDeps(
         engine=engine,
         outbox=OUTBOX,
         unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, wake=wake, ring=ring),
@@ -74,6 +90,23 @@ def wire_worker(settings: Settings) -> WorkerDeps:
         ingest=_ingest(settings),
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
+    )
+    return replace(deps, telling=_telling(settings, deps))
+
+
+def _telling(settings: WorkerSettings, deps: WorkerDeps) -> Telling:
+    office = office_of(settings.policy_file)
+    broker, management = settings.broker_url, settings.broker_management_url
+    return Telling(
+        notifier=notifier_of(settings, deps.engine, NOTICE, now, office=office, reach=reach),
+        parts=(
+            lambda: measures(deps),
+            lambda: balance_measures(deps),
+            lambda: broker_measures(broker, management),
+            lambda: loop_measures(settings.wake_dir),
+            lambda: notice_measures(deps.engine, NOTICE, "audit"),
+        ),
+        collect=collect,
     )
 
 
@@ -95,18 +128,24 @@ def _relay(deps: WorkerDeps) -> None:
     deps.relay.drain()
 
 
+def _tell(deps: WorkerDeps) -> None:
+    assert deps.telling is not None, "the worker was wired with it"
+    deps.telling.run()
+
+
 SERVICE = Service(
     name="audit",
     tables=metadata,
     web=Web(settings=Settings, wire=wire_web, blueprints=(pages, api)),
     worker=Worker(
-        settings=Settings,
+        settings=WorkerSettings,
         wire=wire_worker,
         handlers=dict.fromkeys(consumed_by("audit"), log),
         loops=(
             Loop(name="relay", seconds=0.5, run=_relay),
             Loop(name="projection", seconds=0.5, run=Projection().catch_up),
             Loop(name="checkpoint", seconds=SEAL_SECONDS, run=seal_waiting),
+            Loop(name="notices", seconds=SECONDS, run=_tell),
         ),
         prefetch=PREFETCH,
     ),

@@ -15,6 +15,9 @@ HOLDERS = {
     "CRM_READ_TOKEN_FILE": {"classifier.worker", "writer.web", "writer.worker"},
     "OPENAI_API_KEY": {"classifier.worker"},
     "ENDPOINTS_FILE": {"ingest.web"},
+    "NOTICES_FILE": {"ingest.worker", "writer.worker", "audit.worker"},
+    "NOTICE_URLS": {"ingest.worker", "writer.worker", "audit.worker"},
+    "BROKER_MANAGEMENT_URL": {"audit.worker"},
 }
 
 
