@@ -31,20 +31,30 @@ class Latencies:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{os.getpid()}{SUFFIX}"
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(descriptor, SIZE)
-            self._cells = memoryview(mmap.mmap(descriptor, SIZE)).cast("Q")
-        finally:
-            os.close(descriptor)
+        self._cells = memoryview(_mapped(path)).cast("Q")
         self._lock = threading.Lock()
 
     def add(self, seconds: float) -> None:
-        """Under a microsecond: the door may call it for every request."""
+        """About a microsecond: the door may call it for every request."""
         bucket, microseconds = bisect_left(BOUNDS, seconds), int(seconds / MICROSECOND)
         with self._lock:
             self._cells[bucket] += 1
             self._cells[-1] += microseconds
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The file in memory, with its room on the disk taken: a full disk must not end the process.
+
+    Where there is no room the counts of this process are not seen.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, SIZE)
+        return mmap.mmap(descriptor, SIZE)
+    except OSError:
+        return mmap.mmap(-1, SIZE)
+    finally:
+        os.close(descriptor)
 
 
 def latency_measures(folder: Path) -> Iterable[Measure]:
