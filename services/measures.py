@@ -17,9 +17,10 @@ from services.installation import Installation
 from services.writer import measures as writer
 from services.writer.policy_store import current
 from services.writer.tables import notice as writer_notice
+from shared.bus.figures import broker_measures
 from shared.db import open_database, reading
 from shared.domain.schema import now
-from shared.figures import broker_measures, loop_measures, memory_measures, notice_measures
+from shared.figures import loop_measures, memory_measures, notice_measures
 from shared.health import Measure
 from shared.metrics import measure
 from shared.notifications.tables import NoticeTables

@@ -1,4 +1,4 @@
-"""Figures that several services have: outbox, broker, notices, loops and memory."""
+"""Figures that several services have: outbox, notices, loops and memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, func, select
 
-from shared.bus.bindings import wrong_bindings
-from shared.bus.depths import depths
-from shared.bus.topology import parked, work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
-from shared.errors import BrokerUnavailable
 from shared.health import Measure
 from shared.heartbeat import overdue
 from shared.metrics import measure
@@ -50,30 +46,6 @@ def passed_over(db: Connection, seq: Column[int], sent_at: Column[str]) -> int:
     last = select(func.max(seq)).where(sent_at.isnot(None)).scalar_subquery()
     query = select(func.count()).where(sent_at.is_(None), seq < last)
     return db.scalar(query) or 0
-
-
-def broker_measures(broker_url: str, management_url: str = "") -> list[Measure]:
-    """Depths and ages of the queues, and whether the bindings are right."""
-    try:
-        found = depths(broker_url)
-    except BrokerUnavailable:
-        return [measure("broker_up", 0)]
-    measures = [measure("broker_up", 1)]
-    for name in work_queues():
-        waiting, age = found.get(name, (0, 0.0))
-        measures.append(measure("queue_messages", waiting, queue=name))
-        measures.append(measure("dead_letters", found.get(parked(name), (0, 0))[0], queue=name))
-        if age is not None:
-            measures.append(measure("queue_age_seconds", age, queue=name))
-    return [*measures, *_binding_measures(broker_url, management_url)]
-
-
-def _binding_measures(broker_url: str, management_url: str) -> list[Measure]:
-    try:
-        wrong = wrong_bindings(broker_url, management_url)
-    except BrokerUnavailable:
-        return []
-    return [] if wrong is None else [measure("bindings_wrong", len(wrong))]
 
 
 def notice_measures(engine: Engine, tables: NoticeTables, service: str) -> Iterable[Measure]:

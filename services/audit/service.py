@@ -20,12 +20,13 @@ from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
 from services.audit.tables import NOTICE, OUTBOX, metadata
 from services.audit.vault import load_vault
+from shared.bus.figures import broker_measures
 from shared.bus.publisher import Publisher
 from shared.bus.wake import notify
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
-from shared.figures import broker_measures, loop_measures, notice_measures
+from shared.figures import loop_measures, notice_measures
 from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.audit.finding import find, parse
-from services.audit.service import SERVICE, Settings, wire_worker
+from services.audit.service import SERVICE, WorkerSettings, wire_worker
 from services.audit.tables import metadata
 from shared.bus.connection import connect
 from shared.bus.envelope import Envelope, encode
@@ -27,7 +27,7 @@ from tests.audit.test_commands import Home
 
 @pytest.fixture
 def running(book: Book) -> Iterator[Book]:
-    settings = load_settings(Settings, Home(book.folder).environment("audit", "worker"))
+    settings = load_settings(WorkerSettings, Home(book.folder).environment("audit", "worker"))
     deps, stop, worker = wire_worker(settings), threading.Event(), SERVICE.worker
     assert worker is not None
     connection = connect(settings.broker_url)

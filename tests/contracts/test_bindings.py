@@ -11,10 +11,10 @@ import pytest
 
 from shared.bus.bindings import blocked, wrong_bindings
 from shared.bus.connection import connect
+from shared.bus.figures import broker_measures
 from shared.bus.topology import declare, events_exchange, queue_named
 from shared.bus.transports.sqlite import url_of
 from shared.errors import BrokerUnavailable
-from shared.figures import broker_measures
 from tests.contracts.rabbitmq import MANAGEMENT, URL, virtual_host
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,14 @@ WRITTEN_ELSEWHERE = {"dead-letters", "disk-full", "rotate-secrets"}
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `/metrics` of a fresh installation says."""
     home = Installation(root=tmp_path_factory.mktemp("home"), run=RunSettings())
     home.prepare()
     prepare_databases(home)
     app = web_application(home)
     Heart(home.wake, "writer.relay").beat()
-    yield app.test_client().get("/metrics").text
+    return app.test_client().get("/metrics").text
 
 
 def test_the_page_of_metrics_is_the_table() -> None:
@@ -133,7 +132,7 @@ def _case(rule: Rule, *, met: bool) -> dict[str, Any]:
     """One series at one side of the threshold for longer than the rule waits."""
     beyond = {">": 1, "<": -1, "!=": 1}[rule.sign]
     value = rule.threshold + (beyond if met else 0)
-    labels = {name: "x" for name in metrics.METRICS[rule.metric].labels}
+    labels = dict.fromkeys(metrics.METRICS[rule.metric].labels, "x")
     chosen = ",".join(f'{name}="{text}"' for name, text in labels.items())
     annotations = {
         "summary": rule.summary,
