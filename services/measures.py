@@ -21,8 +21,7 @@ from shared.bus.figures import broker_measures
 from shared.db import open_database, reading
 from shared.domain.schema import now
 from shared.figures import loop_measures, memory_measures, notice_measures
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 from shared.notifications.tables import NoticeTables
 
 Part = Callable[[], Iterable[Measure]]

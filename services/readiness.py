@@ -17,8 +17,7 @@ from shared.bus.bindings import blocked, wrong_bindings
 from shared.bus.connection import require_broker
 from shared.db import require_writable
 from shared.domain.schema import now
-from shared.health import Measure
-from shared.metrics import PREFIX
+from shared.metrics import PREFIX, Measure
 from shared.readiness import Check, Readiness
 
 LEAST_FREE = 256 * 1024 * 1024

@@ -18,8 +18,7 @@ from sqlalchemy import Connection, Engine, Row, Table, select
 from shared.alarm_rules import RULES, Rule
 from shared.db import reading, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
-from shared.health import Measure
-from shared.metrics import PREFIX
+from shared.metrics import PREFIX, Measure
 
 log = structlog.get_logger()
 QUIET = timedelta(minutes=30)

@@ -12,9 +12,8 @@ from sqlalchemy import Column, Connection, Engine, func, select
 
 from shared.db import reading
 from shared.domain.schema import parse_instant
-from shared.health import Measure
 from shared.heartbeat import overdue
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 from shared.notifications.tables import NoticeTables
 from shared.outbox import Outbox
 from shared.processes import LONGEST_NAME

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from shared.access import person_or_none, public
 from shared.errors import Forbidden
+from shared.metrics import Measure
 from shared.readiness import Readiness
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One figure, read when it is asked for: several processes then never disagree.
-
-    A histogram's ``value`` is the sum, its ``buckets`` are (upper bound, count up to it).
-    """
-
-    name: str
-    help: str
-    value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["gauge", "counter", "histogram"] = "gauge"
-    buckets: Sequence[tuple[str, float]] = ()
 
 
 def health_blueprint(

@@ -6,10 +6,9 @@ is printed from here: ``python -m shared.metrics``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from shared.health import Measure
 
 Kind = Literal["gauge", "counter", "histogram"]
 
@@ -21,6 +20,21 @@ class Metric:
     help: str
     kind: Kind = "gauge"
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """One figure, read when it is asked for: several processes then never disagree.
+
+    A histogram's ``value`` is the sum, its ``buckets`` are (upper bound, count up to it).
+    """
+
+    name: str
+    help: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind = "gauge"
+    buckets: Sequence[tuple[str, float]] = ()
 
 
 def _gauge(help_: str, *labels: str) -> Metric:

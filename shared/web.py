@@ -33,7 +33,8 @@ from shared.access import (
 from shared.assets import Assets
 from shared.display import changed_parts, moments, visible
 from shared.errors import ConfigurationError, NotFound, PipelineError
-from shared.health import Measure, health_blueprint
+from shared.health import health_blueprint
+from shared.metrics import Measure
 from shared.readiness import Readiness
 
 if TYPE_CHECKING:  # See shared/access.py.

@@ -15,8 +15,7 @@ from services.audit.tables import ENTRIES, OUTBOX
 from shared.db import reading
 from shared.domain.topics import Topic
 from shared.figures import outbox_measures, seconds_since
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 
 
 def measures(deps: Deps) -> Iterable[Measure]:

@@ -11,8 +11,7 @@ from services.classifier.store import outbox, spending
 from shared.db import reading
 from shared.domain.schema import rfc3339
 from shared.figures import outbox_measures
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 
 WINDOWS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 

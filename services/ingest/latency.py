@@ -14,8 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
 
-from shared.health import Measure
-from shared.metrics import METRICS, PREFIX
+from shared.metrics import METRICS, PREFIX, Measure
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds; beyond the last there is one bucket more."""

@@ -14,8 +14,7 @@ from services.ingest.store import accepted, outbox, refusals, tallies
 from shared.db import reading
 from shared.domain.schema import rfc3339
 from shared.figures import outbox_measures, passed_over, seconds_since
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 
 RECENT = timedelta(minutes=10)
 SIGNATURE = (Reason.MISMATCH, Reason.MISSING, Reason.MALFORMED, Reason.STALE)

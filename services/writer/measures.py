@@ -12,8 +12,7 @@ from services.writer.tables import changes, decisions, outbox, proposals
 from shared.db import reading
 from shared.domain.schema import parse_instant
 from shared.figures import outbox_measures, seconds_since
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 from shared.office import working_between
 
 

@@ -6,8 +6,7 @@ from shared.bus.bindings import wrong_bindings
 from shared.bus.depths import depths
 from shared.bus.topology import parked, work_queues
 from shared.errors import BrokerUnavailable
-from shared.health import Measure
-from shared.metrics import measure
+from shared.metrics import Measure, measure
 
 
 def broker_measures(broker_url: str, management_url: str = "") -> list[Measure]:

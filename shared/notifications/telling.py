@@ -14,7 +14,7 @@ from shared.alarm_rules import RULES
 from shared.alarms import figures, watch
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import ConfigurationError
-from shared.health import Measure
+from shared.metrics import Measure
 from shared.notifications.channels import Channels, Kind
 from shared.notifications.due import News
 from shared.notifications.notifier import Ear, Notifier

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from shared.access import local_path, public, role
 from shared.display import changed_parts, visible
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.health import Measure
+from shared.metrics import Measure
 from shared.readiness import Readiness
 from shared.web import build_app
 
