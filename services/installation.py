@@ -56,6 +56,18 @@ class RunSettings:
         secret=True,
     )
 
+    broker_management_url: str = setting(
+        "RabbitMQ's management, to compare its bindings: http://user:password@host:15672",
+        default="",
+        secret=True,
+    )
+    notices_file: Path | None = setting(
+        "channels of notices instead of DATA_DIR/notices.toml", default=None
+    )
+    notice_urls: str = setting(
+        "addresses that are told everything, as apprise writes them", default="", secret=True
+    )
+
     @property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "localhost", "::1"}
@@ -92,6 +104,10 @@ class Installation:
     @property
     def endpoints(self) -> Path:
         return self.root / "endpoints.toml"
+
+    @property
+    def notices(self) -> Path:
+        return (self.run.notices_file or self.root / "notices.toml").resolve()
 
     @property
     def policy(self) -> Path:
@@ -196,30 +212,39 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
+        management = {"BROKER_MANAGEMENT_URL": self.run.broker_management_url}
         status = {
             "BROKER_URL": self.bus_url,
             "CRM_PUBLIC_URL": self.crm_url,
             "DISK_DIR": str(self.root),
+            "CLASSIFIER_DATABASE_URL": self.database("classifier"),
+            **management,
         }
         log = {
             "SEARCH_URL": self.embedded_database("search"),
             "KEYS_DIR": keys,
             "RECONCILER_DATABASE_URL": self.books,
         }
+        notices = {
+            "PUBLIC_URL": self.public_url,
+            "NOTICES_FILE": str(self.notices),
+            "NOTICE_URLS": self.run.notice_urls,
+        }
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
-            ("ingest", "worker"): raw,
+            ("ingest", "worker"): {**raw, **policy, **notices},
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
             ("writer", "worker"): {
                 **policy,
                 **crm,
                 **people,
+                **notices,
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
             },
             ("audit", "web"): {**log, **status},
-            ("audit", "worker"): log,
+            ("audit", "worker"): {**log, **policy, **notices, **management},
         }
         return table[service, role]
 

@@ -19,15 +19,16 @@ from services.audit.service import WorkerSettings as AuditWorker
 from services.classifier.service import WorkerSettings as ClassifierWorker
 from services.ingest.service import WebSettings as IngestWeb
 from services.ingest.service import WorkerSettings as IngestWorker
+from services.place import Place
 from services.preparing import SetupSettings
 from services.secret_files import SecretsSettings
 from services.serving import CrmSettings, PoolSettings
-from services.webs import DemoSettings, FrameSettings, StatusSettings
+from services.webs import DemoSettings, FrameSettings
 from services.writer.service import WebSettings as WriterWeb
 from services.writer.service import WorkerSettings as WriterWorker
 from shared.settings import REQUIRED
 
-PAGES: Final = (PoolSettings, FrameSettings)
+PAGES: Final = (PoolSettings, FrameSettings, Place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ PROCESSES: Final = (
     Process(
         name="audit-web",
         command=("serve", "audit"),
-        settings=(*PAGES, AuditWeb, StatusSettings),
+        settings=(*PAGES, AuditWeb),
         reaches=frozenset({"edge", "database", "broker", "search"}),
         keys=("ledger.key", "checkpoints.vkey"),
         reads=frozenset({"PEOPLE_FILE"}),

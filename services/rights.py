@@ -47,17 +47,24 @@ SENT: Final = {
     "outbox": "seq, message_id, topic, chain, created_at, sent_at",
     "inbox": "message_id, handled_at",
 }
+TOLD: Final = {
+    "alarms": "name, labels, state, value, since, raised_at, over_at, told_at, is_told",
+    "notice_channels": "name, since, seen, sent_at, failed_at, error",
+    "notices": "channel, state",
+}
 READABLE: Final[Mapping[str, Mapping[str, str]]] = {
-    INGEST: {**SENT, "accepted": "seq, id, received_at, sent_at, sent_as"},
+    INGEST: {**SENT, **TOLD, "accepted": "seq, id, received_at, sent_at, sent_as"},
     CLASSIFIER: SENT,
     WRITER: {
         **SENT,
+        **TOLD,
         "classifications": "event_id, outcome",
         "proposals": "id, state, created_at",
         "changes": "id, proposal_id, state",
     },
     AUDIT: {
         **SENT,
+        **TOLD,
         "entries": "seq, at, topic, subject, chain, message_id",
         "event_ends": "event, outcome, failed",
     },

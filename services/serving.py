@@ -89,11 +89,12 @@ def ailment() -> str:
 
 
 def _ailment_of_worker(settings: HealthSettings, service: str) -> str:
-    """It listens to its bell as soon as it is wired."""
-    from shared.bus.wake import notify
+    """Each of its loops has said by when it will be heard of again."""
+    from shared.heartbeat import why_not_alive
 
-    is_there = settings.wake_dir and notify(settings.wake_dir, f"{service}.relay")
-    return "" if is_there else f"nobody listens for {service}.relay"
+    if settings.wake_dir is None:
+        return "WAKE_DIR is not set"
+    return why_not_alive(settings.wake_dir, service) or ""
 
 
 def _ailment_of_web(url: str) -> str:

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, render_template
-from sqlalchemy import Engine, func, select
+from sqlalchemy import MetaData, Table, func, select
 
 from services.audit.balance import balance
 from services.audit.checkpoints import last_checkpoint
-from services.audit.lag import oldest_unhandled, oldest_unsent
+from services.audit.measures import ages, behind
+from services.measures import NOTICE
+from services.place import Place
 from services.writer import queries
-from shared.access import role
+from shared.access import person_or_none, role
+from shared.alarms import Alarm, alarms
 from shared.bus.depths import depths
 from shared.bus.topology import work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
-from shared.domain.topics import SERVICES
-from shared.web import Measure
-
-STATES = (
-    "accepted",
-    "proposed",
-    "nothing_to_do",
-    "a_person_must_look",
-    "rejected",
-    "failed",
-    "waiting",
-    "difference",
-)
+from shared.web import Banner
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusDeps:
-    """``audit`` and ``writer`` are web dependencies; ``writer`` where this process has both.
-
-    ``broker_url`` may look at queues, and ``disk`` holds the data, where this process has such.
-    """
+    """``audit`` and ``writer`` are web dependencies; ``writer`` where this process has both."""
 
     audit: Any
     writer: Any | None = None
-    broker_url: str = ""
-    disk: Path | None = None
+    place: Place
     public_url: str
-    crm_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +48,17 @@ class QueueLine:
     parked: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChannelLine:
+    """``error`` is what came back last, ``waiting`` how many notices will be tried again."""
+
+    name: str
+    sent_at: datetime | None
+    error: str | None
+    failed_at: datetime | None
+    waiting: int
+
+
 def status(deps: StatusDeps) -> Blueprint:
     blueprint = Blueprint("status", __name__, template_folder="templates", static_folder=None)
 
@@ -69,15 +67,19 @@ def status(deps: StatusDeps) -> Blueprint:
     def page() -> str:
         with reading(deps.audit.engine) as connection:
             checkpoint = last_checkpoint(connection)
+        place = deps.place
         return render_template(
             "status.html",
             stop=queries.stop_state(deps.writer) if deps.writer else None,
             queues=queue_lines(deps),
             balance=balance(deps.audit),
             checkpoint=checkpoint,
-            disk=shutil.disk_usage(deps.disk) if deps.disk else None,
+            alarms=alarm_lines(deps.audit),
+            channels=channel_lines(deps.audit),
+            behind=behind(deps.audit),
+            disk=shutil.disk_usage(place.disk_dir) if place.disk_dir else None,
             public_url=deps.public_url,
-            crm_url=deps.crm_url,
+            crm_url=place.crm_public_url,
         )
 
     return blueprint
@@ -85,56 +87,68 @@ def status(deps: StatusDeps) -> Blueprint:
 
 def queue_lines(deps: StatusDeps) -> list[QueueLine]:
     """One line for each work queue. Where the broker tells no ages, the databases do."""
-    if not deps.broker_url:
+    if not deps.place.broker_url:
         return []
-    audit = deps.audit
-    found = depths(deps.broker_url)
+    found = depths(deps.place.broker_url)
     lines = []
     for name in work_queues():
         waiting, oldest = found.get(name, (0, 0.0))
         if oldest is None:
-            oldest = oldest_unhandled(audit.books, name, waiting, audit.clock())
+            oldest = ages(deps.audit)(name, waiting)
         parked = found.get(f"{name}.parked", (0, 0.0))[0]
         lines.append(QueueLine(name=name, waiting=waiting, oldest=oldest, parked=parked))
     return lines
 
 
-def measures(deps: StatusDeps) -> Iterable[Measure]:
-    """What `/metrics` shows; every value is read at scrape time."""
-    for line in queue_lines(deps):
-        labels = {"queue": line.name}
-        yield _gauge("queue_messages", "Messages waiting or in hand", line.waiting, labels)
-        yield _gauge("queue_age_seconds", "Age of the oldest message", line.oldest, labels)
-        yield _gauge("dead_letters", "Messages parked", line.parked, labels)
-    audit = deps.audit
-    for service in SERVICES:
-        age = oldest_unsent(audit.books, service, audit.clock())
-        labels = {"service": service}
-        yield _gauge("outbox_age_seconds", "Age of the oldest unsent message", age, labels)
-    counted = balance(audit)
-    for state in STATES:
-        labels = {"state": state}
-        yield _gauge("events", "Accepted events by state", getattr(counted, state), labels)
-    if deps.disk is not None:
-        free = shutil.disk_usage(deps.disk).free
-        yield _gauge("disk_free_bytes", "Free bytes of DATA_DIR", free, {})
+@functools.cache
+def _in_books(table: Table, service: str) -> Table:
+    """The table of a service as audit sees it, read only."""
+    return table.to_metadata(MetaData(), schema=service)
 
 
-def card_measures(writer: Any) -> Iterable[Measure]:
-    """The same of the writer's cards."""
-    oldest = oldest_card(writer.engine, writer.clock())
-    yield _gauge("oldest_card_seconds", "Age of the oldest waiting card", oldest, {})
+def alarm_lines(audit: Any) -> list[Alarm]:
+    """What is wrong in any service, and below it what was lately."""
+    found: list[Alarm] = []
+    with reading(audit.books) as db:
+        for name, tables in NOTICE.items():
+            found += alarms(db, _in_books(tables.alarms, name))
+    return sorted(found, key=lambda one: (not one.is_on, -one.raised_at.timestamp()))
 
 
-def _gauge(name: str, help_: str, value: float, labels: dict[str, str]) -> Measure:
-    return Measure(name=f"countersign_{name}", help=help_, value=value, labels=labels)
+def channel_lines(audit: Any) -> list[ChannelLine]:
+    """One line for each channel; each service that tells something keeps its own account."""
+    found: dict[str, list[Any]] = {}
+    waiting: Counter[str] = Counter()
+    with reading(audit.books) as db:
+        for name, tables in NOTICE.items():
+            for row in db.execute(select(_in_books(tables.channels, name))):
+                found.setdefault(row.name, []).append(row)
+            sent = _in_books(tables.notices, name).c
+            by = select(sent.channel, func.count()).where(sent.state == "failed")
+            waiting.update(dict(db.execute(by.group_by(sent.channel)).tuples().all()))
+    return [_channel_line(name, rows, waiting[name]) for name, rows in sorted(found.items())]
 
 
-def oldest_card(engine: Engine, now: datetime) -> float:
-    """Seconds since the oldest card came that still waits for a person; 0 without one."""
-    from services.writer.tables import proposals
+def _channel_line(name: str, rows: Sequence[Any], waiting: int) -> ChannelLine:
+    failing = [row for row in rows if row.error]
+    sent = max((row.sent_at for row in rows if row.sent_at), default=None)
+    failed = max(failing, key=lambda row: row.failed_at, default=None)
+    return ChannelLine(
+        name=name,
+        sent_at=parse_instant(sent) if sent else None,
+        error=failed.error if failed else None,
+        failed_at=parse_instant(failed.failed_at) if failed else None,
+        waiting=waiting,
+    )
 
-    query = select(func.min(proposals.c.created_at)).where(proposals.c.state == "pending")
-    with reading(engine) as connection:
-        oldest = connection.scalar(query)
-    return (now - parse_instant(oldest)).total_seconds() if oldest else 0.0
+
+def alarm_banner(audit: Any) -> Banner | None:
+    """For admins, who can do something about it."""
+    person = person_or_none()
+    if person is None or "admin" not in person.roles:
+        return None
+    on = [alarm for alarm in alarm_lines(audit) if alarm.is_on]
+    if not on:
+        return None
+    more = f" and {len(on) - 1} more" if len(on) > 1 else ""
+    return Banner(text=f"Alarm: {on[0].rule.summary}{more}", href="/status")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from services.place import Place
 from shared.domain import ids
 from shared.domain.topics import Topic
 from shared.settings import load_settings, setting
@@ -35,23 +36,14 @@ class DemoSettings:
     door_url: str = setting("the front door as this process reaches it", default="")
 
 
-@dataclass(frozen=True, kw_only=True)
-class StatusSettings:
-    """What the status page can show beside the log."""
-
-    broker_url: str = setting(
-        "broker, to look at the queues: a user without any right is enough", default="", secret=True
-    )
-    crm_public_url: str = setting("address of the demo CRM for people", default="")
-    disk_dir: Path | None = setting("folder whose disk is watched", default=None)
-
-
 def application(given: Mapping[str, Mapping[str, str]]) -> Any:
     """One WSGI application of the services named in ``given``, each with its environment.
 
     The writer's process serves the frame; without it other processes under the same address do.
     Raises `ConfigurationError`.
     """
+    from services.measures import all_measures
+    from services.readiness import readiness
     from shared.db import open_database
     from shared.people import People
     from shared.sessions import Sessions
@@ -59,23 +51,25 @@ def application(given: Mapping[str, Mapping[str, str]]) -> Any:
 
     webs = {name: _web(name) for name in given}
     frame = load_settings(FrameSettings, next(iter(given.values())))
+    place = load_settings(Place, given.get("audit", next(iter(given.values()))))
     deps = {
         name: webs[name].wire(load_settings(webs[name].settings, given[name])) for name in given
     }
     parts = [(name, webs[name], deps[name]) for name in given]
-    writer = deps.get("writer")
-    if "audit" in given:
-        parts.append(_status(deps, load_settings(StatusSettings, given["audit"]), frame.public_url))
+    writer, audit = deps.get("writer"), deps.get("audit")
+    if audit is not None:
+        parts.append(_status(deps, place, frame.public_url))
     return build_app(
         parts,
         _people(People, frame.people_file, writer),
         public_url=frame.public_url.rstrip("/"),
         sessions=Sessions(engine=open_database(frame.sessions_url)),
-        measures=tuple(_measures({name: part for name, _, part in parts})),
+        readiness=readiness(deps, place),
+        measures=all_measures(deps, place),
         metrics_token=frame.metrics_token or None,
         trusted_proxies=frame.trusted_proxies,
         share=_share(given),
-        **(_of_writer(writer) if writer else {}),
+        **(_of_writer(writer, audit) if writer else {}),
     )
 
 
@@ -99,37 +93,20 @@ def _people(people: Any, file: Path, writer: Any | None) -> Any:
     return people(file, on_change=partial(person_changed, writer.unit_of_work))
 
 
-def _status(deps: Mapping[str, Any], settings: StatusSettings, public_url: str) -> Any:
+def _status(deps: Mapping[str, Any], place: Place, public_url: str) -> Any:
     from services.status import StatusDeps, status
     from shared.service import Web
 
     status_deps = StatusDeps(
-        audit=deps["audit"],
-        writer=deps.get("writer"),
-        broker_url=settings.broker_url,
-        disk=settings.disk_dir,
-        public_url=public_url,
-        crm_url=settings.crm_public_url,
+        audit=deps["audit"], writer=deps.get("writer"), place=place, public_url=public_url
     )
-    web = Web(settings=StatusSettings, wire=lambda _: status_deps, blueprints=(status,))
+    web = Web(settings=Place, wire=lambda _: status_deps, blueprints=(status,))
     return "status", web, status_deps
 
 
-def _measures(deps: Mapping[str, Any]) -> Iterable[Callable[[], Any]]:
-    """What `/metrics` reads of each part that this process serves."""
-    from services import status
-    from services.ingest import pages
-
-    table: dict[str, Callable[[Any], Any]] = {
-        "status": status.measures,
-        "writer": status.card_measures,
-        "ingest": pages.measures,
-    }
-    return [partial(table[name], part) for name, part in deps.items() if name in table]
-
-
-def _of_writer(writer: Any) -> dict[str, Any]:
-    """What the frame shows of the writer: pending numbers, the stop, and that it is ready."""
+def _of_writer(writer: Any, audit: Any | None) -> dict[str, Any]:
+    """What the frame shows: pending numbers, that writing is stopped, and an alarm to admins."""
+    from services.status import alarm_banner
     from services.writer import queries
     from shared.web import Banner
 
@@ -144,12 +121,11 @@ def _of_writer(writer: Any) -> dict[str, Any]:
         if stop.stopped:
             text = f"Writing is stopped by {stop.person}: {stop.reason}"
             return Banner(text=text, href="/status")
-        return None
+        return alarm_banner(audit) if audit is not None else None
 
     return {
         "counts": counts,
         "banner": banner,
-        "readiness": {"writing": lambda: queries.stop_state(writer).problem},
         "on_session": partial(session_opened, writer.unit_of_work),
     }
 

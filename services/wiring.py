@@ -110,12 +110,14 @@ def commands() -> dict[str, click.Command]:
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
+    from services.notices import notices
     from services.writer.policy_cli import policy
 
     return {
         "dead": dead,
         "erase": erase,
         "export": export,
+        "notices": notices,
         "people": _people_group(),
         "policy": policy,
         "reindex": reindex,

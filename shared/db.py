@@ -162,6 +162,22 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
+def require_writable(engine: Engine) -> None:
+    """Write a page and wait for the disk. Raises `StoreUnavailable` where that fails.
+
+    PostgreSQL is asked instead: it knows whether it is a stand-by or read-only.
+    """
+    if engine.dialect.name == "sqlite":
+        with writing(engine) as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar()
+            connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+        return
+    with writing(engine) as connection:
+        query = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"
+        if connection.exec_driver_sql(query).scalar():
+            raise StoreUnavailable("the database takes no writes: it is a stand-by or read-only")
+
+
 def defer_checkpoints(connection: Connection) -> None:
     """Let `checkpoint` do it: inside a commit it shows as 30 to 50 ms for whoever waits.
 

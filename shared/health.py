@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from shared.access import person_or_none, public
 from shared.errors import Forbidden
-
-Check = Callable[[], str | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """One figure, read when it is asked for: several processes then never disagree."""
-
-    name: str
-    help: str
-    value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["gauge", "counter"] = "gauge"
+from shared.metrics import Measure
+from shared.readiness import Readiness
 
 
 def health_blueprint(
-    readiness: Mapping[str, Check],
+    readiness: Readiness,
     measures: Sequence[Callable[[], Iterable[Measure]]],
     metrics_token: str | None,
 ) -> Blueprint:
@@ -44,11 +32,15 @@ def health_blueprint(
     @blueprint.get("/readyz")
     @public(raw=True)
     def readyz() -> ResponseReturnValue:
-        reasons = {name: _reason(name, check) for name, check in readiness.items()}
-        failing = {name: reason for name, reason in reasons.items() if reason}
+        """All of it, or with ``?for=intake`` only what the door needs."""
+        failing = readiness.failing(intake_only=request.args.get("for") == "intake")
+        said: dict[str, Any] = {"ready": not failing}
         # Reasons can name files and hosts, so only this machine reads them.
-        shown = failing if is_local() else dict.fromkeys(failing, "not ready")
-        return jsonify({"ready": not failing, "failing": shown}), 503 if failing else 200
+        if is_local():
+            said |= {"failing": failing, "noted": readiness.noted()}
+        else:
+            said["failing"] = dict.fromkeys(failing, "not ready")
+        return jsonify(said), 503 if failing else 200
 
     @blueprint.get("/metrics")
     @public
@@ -80,18 +72,6 @@ def _refuse_strangers(metrics_token: str | None) -> None:
         raise Forbidden("The figures are for admins, auditors and whoever holds METRICS_TOKEN.")
 
 
-def _reason(name: str, check: Check) -> str | None:
-    try:
-        reason = check()
-    except Exception as error:  # noqa: BLE001 - A check that fails is a reason, whatever it was.
-        reason = type(error).__name__
-    if reason:
-        import structlog
-
-        structlog.get_logger().warning("not ready", check=name, reason=reason)
-    return reason
-
-
 def _exposition(measures: Sequence[Callable[[], Iterable[Measure]]]) -> Response:
     """The text format; a part that cannot be read is counted and hides no other."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -106,7 +86,7 @@ def _exposition(measures: Sequence[Callable[[], Iterable[Measure]]]) -> Response
 
 
 def _families(measures: Sequence[Callable[[], Iterable[Measure]]]) -> Iterator[Any]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import GaugeMetricFamily
 
     found: dict[str, Any] = {}
     failures = 0
@@ -118,14 +98,30 @@ def _families(measures: Sequence[Callable[[], Iterable[Measure]]]) -> Iterator[A
             _log_failure(error)
             continue
         for one in values:
-            kind = CounterMetricFamily if one.kind == "counter" else GaugeMetricFamily
-            names = sorted(one.labels)
-            family = found.setdefault(one.name, kind(one.name, one.help, labels=names))
-            family.add_metric([one.labels[name] for name in names], one.value)
+            _add(found.setdefault(one.name, _family(one)), one)
     yield from found.values()
     yield GaugeMetricFamily(
         "countersign_unreadable_parts", "Parts whose figures could not be read.", value=failures
     )
+
+
+def _family(one: Measure) -> Any:
+    from prometheus_client import core
+
+    kinds = {
+        "counter": core.CounterMetricFamily,
+        "gauge": core.GaugeMetricFamily,
+        "histogram": core.HistogramMetricFamily,
+    }
+    return kinds[one.kind](one.name, one.help, labels=sorted(one.labels))
+
+
+def _add(family: Any, one: Measure) -> None:
+    labels = [one.labels[name] for name in sorted(one.labels)]
+    if one.kind == "histogram":
+        family.add_metric(labels, buckets=list(one.buckets), sum_value=one.value)
+    else:
+        family.add_metric(labels, one.value)
 
 
 def _log_failure(error: Exception) -> None:

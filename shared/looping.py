@@ -11,6 +11,7 @@ import structlog
 
 from shared.bus.wake import Listener
 from shared.errors import Unavailable
+from shared.heartbeat import Heart
 from shared.lease import Lease
 from shared.service import Loop
 
@@ -36,11 +37,15 @@ class Looping:
 
     def run(self) -> None:
         """Until told to stop. An error is logged and tried again: a loop never ends by itself."""
+        heart = Heart(self.wake_dir, self.name)
         with Listener(self.wake_dir, self.name) as listener:
+            heart.beat()
             while not self.stop.is_set():
                 pause = self._once()
+                heart.beat(pause)
                 listener.wait(pause)
         self._give_back()
+        heart.stop()
 
     def _once(self) -> float:
         """One round; returns the seconds to wait for the next."""

@@ -68,6 +68,22 @@ def working_between(office: Office, start: datetime, end: datetime) -> int:
     return int(total / MINUTE)
 
 
+def next_opening(office: Office, after: datetime) -> datetime:
+    """When the office opens next, later than ``after``. Raises `ValueError` if it never does."""
+    for opens, _ in _open_spans(office, after):
+        if opens > after:
+            return opens
+    raise ValueError("this office never opens")
+
+
+def open_from(office: Office, moment: datetime) -> datetime:
+    """``moment`` if the office is open then, else when it opens. Raises as `next_opening`."""
+    for opens, closes in _open_spans(office, moment):
+        if moment < closes:
+            return max(opens, moment)
+    raise ValueError("this office never opens")
+
+
 def _open_spans(office: Office, start: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Opening and closing time of each working day from the day of ``start`` on, in UTC."""
     zone = ZoneInfo(office.zone)

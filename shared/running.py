@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.bus.wake import notify
 from shared.errors import ConfigurationError
+from shared.heartbeat import Heart, forget
 from shared.lease import Lease
 from shared.listening import Listening
 from shared.looping import Looping
@@ -27,6 +28,7 @@ def run_worker(service: Service, environ: Mapping[str, str] | None = None) -> No
     settings: Any = load_settings(worker.settings, environ)
     deps = worker.wire(settings)
     stop = threading.Event()
+    forget(settings.wake_dir, service.name)
     loops = [
         Looping(
             name=f"{service.name}.{loop.name}",
@@ -65,6 +67,7 @@ def run_worker(service: Service, environ: Mapping[str, str] | None = None) -> No
             deps=deps,
             broker_url=settings.broker_url,
             stop=stop,
+            heart=Heart(settings.wake_dir, f"{service.name}.consumer"),
         ).run()
     else:
         stop.wait()

@@ -33,7 +33,9 @@ from shared.access import (
 from shared.assets import Assets
 from shared.display import changed_parts, moments, visible
 from shared.errors import ConfigurationError, NotFound, PipelineError
-from shared.health import Measure, health_blueprint
+from shared.health import health_blueprint
+from shared.metrics import Measure
+from shared.readiness import Readiness
 
 if TYPE_CHECKING:  # See shared/access.py.
     from shared.people import People
@@ -105,7 +107,7 @@ def build_app(
     sessions: Sessions | None = None,
     counts: Callable[[Person], Mapping[str, int]] | None = None,
     banner: Callable[[], Banner | None] | None = None,
-    readiness: Mapping[str, Callable[[], str | None]] | None = None,
+    readiness: Readiness | None = None,
     measures: Sequence[Callable[[], Iterable[Measure]]] = (),
     metrics_token: str | None = None,
     on_session: Callable[[str, str], None] | None = None,
@@ -133,7 +135,7 @@ def build_app(
     assets = Assets()
     for blueprint in (
         assets.blueprint(),
-        health_blueprint(readiness or {}, measures, metrics_token),
+        health_blueprint(readiness or Readiness(), measures, metrics_token),
         *(() if share == "part" else _pages_of_people(people, sessions, on_session)),
         *(build(deps) for _, web, deps in parts for build in web.blueprints),
     ):

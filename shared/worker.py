@@ -19,6 +19,7 @@ from shared.db import reading
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, Rejected, Unavailable
 from shared.faultpoints import reached
+from shared.heartbeat import Heart
 from shared.service import Effect, Handler, Worker
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Consuming:
     deps: Any
     broker_url: str
     stop: threading.Event
+    heart: Heart | None = None
     publisher: Publisher = field(init=False)
     _threads: ThreadPoolExecutor = field(init=False)
 
@@ -63,10 +65,17 @@ class Consuming:
                 pause = FIRST_PAUSE
             except Unavailable as error:
                 log.warning("waiting for a dependency", service=self.name, error=str(error))
+                self._beat(pause)
                 self.stop.wait(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
         self.publisher.close()
         self._threads.shutdown()
+        if self.heart is not None:
+            self.heart.stop()
+
+    def _beat(self, pause: float = 0.0) -> None:
+        if self.heart is not None:
+            self.heart.beat(pause)
 
     def _consume(self) -> None:
         # What a service wires may ask for less: one at a time where a model is asked.
@@ -74,6 +83,7 @@ class Consuming:
         consumer = Consumer(self.broker_url, self.name, prefetch=prefetch)
         try:
             while not self.stop.is_set():
+                self._beat()
                 if batch := consumer.next_batch(POLL_SECONDS):
                     self.handle(batch)
         finally:
@@ -86,6 +96,7 @@ class Consuming:
         """
         for together in self._portions(batch):
             self._handle_together(together)
+            self._beat()
             if self.stop.is_set():
                 return
 

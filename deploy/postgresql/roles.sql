@@ -29,6 +29,9 @@ DO $$ BEGIN IF to_regclass('ingest.alembic_version') IS NOT NULL THEN REVOKE ALL
 GRANT USAGE ON SCHEMA ingest TO reconciler;
 DO $$ BEGIN IF to_regclass('ingest.outbox') IS NOT NULL THEN GRANT SELECT (seq, message_id, topic, chain, created_at, sent_at) ON ingest.outbox TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('ingest.inbox') IS NOT NULL THEN GRANT SELECT (message_id, handled_at) ON ingest.inbox TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('ingest.alarms') IS NOT NULL THEN GRANT SELECT (name, labels, state, value, since, raised_at, over_at, told_at, is_told) ON ingest.alarms TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('ingest.notice_channels') IS NOT NULL THEN GRANT SELECT (name, since, seen, sent_at, failed_at, error) ON ingest.notice_channels TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('ingest.notices') IS NOT NULL THEN GRANT SELECT (channel, state) ON ingest.notices TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('ingest.accepted') IS NOT NULL THEN GRANT SELECT (seq, id, received_at, sent_at, sent_as) ON ingest.accepted TO reconciler; END IF; END $$;
 REVOKE ALL ON SCHEMA classifier FROM PUBLIC, ingest, classifier, writer, audit, reconciler;
 REVOKE ALL ON ALL TABLES IN SCHEMA classifier FROM PUBLIC, ingest, classifier, writer, audit, reconciler;
@@ -51,6 +54,9 @@ DO $$ BEGIN IF to_regclass('writer.alembic_version') IS NOT NULL THEN REVOKE ALL
 GRANT USAGE ON SCHEMA writer TO reconciler;
 DO $$ BEGIN IF to_regclass('writer.outbox') IS NOT NULL THEN GRANT SELECT (seq, message_id, topic, chain, created_at, sent_at) ON writer.outbox TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('writer.inbox') IS NOT NULL THEN GRANT SELECT (message_id, handled_at) ON writer.inbox TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('writer.alarms') IS NOT NULL THEN GRANT SELECT (name, labels, state, value, since, raised_at, over_at, told_at, is_told) ON writer.alarms TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('writer.notice_channels') IS NOT NULL THEN GRANT SELECT (name, since, seen, sent_at, failed_at, error) ON writer.notice_channels TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('writer.notices') IS NOT NULL THEN GRANT SELECT (channel, state) ON writer.notices TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('writer.classifications') IS NOT NULL THEN GRANT SELECT (event_id, outcome) ON writer.classifications TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('writer.proposals') IS NOT NULL THEN GRANT SELECT (id, state, created_at) ON writer.proposals TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('writer.changes') IS NOT NULL THEN GRANT SELECT (id, proposal_id, state) ON writer.changes TO reconciler; END IF; END $$;
@@ -68,6 +74,9 @@ DO $$ BEGIN IF to_regclass('audit.alembic_version') IS NOT NULL THEN REVOKE ALL 
 GRANT USAGE ON SCHEMA audit TO reconciler;
 DO $$ BEGIN IF to_regclass('audit.outbox') IS NOT NULL THEN GRANT SELECT (seq, message_id, topic, chain, created_at, sent_at) ON audit.outbox TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('audit.inbox') IS NOT NULL THEN GRANT SELECT (message_id, handled_at) ON audit.inbox TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('audit.alarms') IS NOT NULL THEN GRANT SELECT (name, labels, state, value, since, raised_at, over_at, told_at, is_told) ON audit.alarms TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('audit.notice_channels') IS NOT NULL THEN GRANT SELECT (name, since, seen, sent_at, failed_at, error) ON audit.notice_channels TO reconciler; END IF; END $$;
+DO $$ BEGIN IF to_regclass('audit.notices') IS NOT NULL THEN GRANT SELECT (channel, state) ON audit.notices TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('audit.entries') IS NOT NULL THEN GRANT SELECT (seq, at, topic, subject, chain, message_id) ON audit.entries TO reconciler; END IF; END $$;
 DO $$ BEGIN IF to_regclass('audit.event_ends') IS NOT NULL THEN GRANT SELECT (event, outcome, failed) ON audit.event_ends TO reconciler; END IF; END $$;
 REVOKE ALL ON SCHEMA sessions FROM PUBLIC, ingest, classifier, writer, audit, reconciler;

@@ -13,6 +13,7 @@ from services.audit.checkpoints import Signer
 from services.audit.search.index import SearchIndex
 from services.audit.vault import Vault
 from shared.bus.envelope import Envelope
+from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, Unit, UnitOfWork
 from shared.proof import VerifierKey
 
@@ -49,7 +50,11 @@ class WebDeps(Deps):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps(Deps):
-    """The worker signs checkpoints; ``relay`` is there where it also sends messages."""
+    """The worker signs checkpoints; ``relay`` is there where it also sends messages.
+
+    ``telling`` watches the alarms of the log and of the broker.
+    """
 
     signer: Signer
     relay: Relay | None = None
+    telling: Telling | None = None

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.audit.books import open_books
 from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
+from services.audit.measures import ages, balance_measures, measures
+from services.audit.notifying import collect, reach
 from services.audit.pages import pages
 from services.audit.projection import Projection
 from services.audit.routes import api
 from services.audit.search.fts5 import open_fts5
 from services.audit.search.index import open_index
-from services.audit.tables import OUTBOX, metadata
+from services.audit.tables import NOTICE, OUTBOX, metadata
 from services.audit.vault import load_vault
 from shared.bell import Bell
+from shared.bus.figures import broker_measures
 from shared.bus.publisher import Publisher
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
+from shared.figures import loop_measures, notice_measures
+from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import BrokerSettings, ServiceSettings, setting
@@ -43,8 +48,15 @@ class Settings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(Settings, BrokerSettings):
-    """The worker also tells others what it has sealed."""
+class WorkerSettings(Settings, BrokerSettings, NoticeSettings):
+    """The worker also tells others what it has sealed, and people when something is in trouble."""
+
+    policy_file: Path | None = setting("read for the hours of the office", default=None)
+    broker_management_url: str = setting(
+        "RabbitMQ's management, http://user:password@host:15672, to compare the bindings",
+        default="",
+        secret=True,
+    )
 
 
 def wire_web(settings: Settings) -> WebDeps:
@@ -70,7 +82,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     bell = Bell(folder=settings.wake_dir)
     signer = load_signer(settings.keys_dir)
     publisher = Publisher(settings.broker_url)
-    return WorkerDeps(
+    deps = WorkerDeps(
         engine=engine,
         outbox=OUTBOX,
         unit_of_work=LedgerUnits(engine=engine, outbox=OUTBOX, clock=now, bell=bell),
@@ -82,11 +94,33 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
+    return replace(deps, telling=_telling(settings, deps))
+
+
+def _telling(settings: WorkerSettings, deps: WorkerDeps) -> Telling:
+    office = office_of(settings.policy_file)
+    broker, management = settings.broker_url, settings.broker_management_url
+    return Telling(
+        notifier=notifier_of(settings, deps.engine, NOTICE, now, office=office, reach=reach),
+        parts=(
+            lambda: measures(deps),
+            lambda: balance_measures(deps),
+            lambda: broker_measures(broker, management, ages=ages(deps)),
+            lambda: loop_measures(settings.wake_dir),
+            lambda: notice_measures(deps.engine, NOTICE, "audit"),
+        ),
+        collect=collect,
+    )
 
 
 def _relay(deps: WorkerDeps) -> None:
     assert deps.relay is not None, "the worker was wired with a relay"
     deps.relay.drain()
+
+
+def _tell(deps: WorkerDeps) -> None:
+    assert deps.telling is not None, "the worker was wired with it"
+    deps.telling.run()
 
 
 SERVICE = Service(
@@ -101,6 +135,7 @@ SERVICE = Service(
             Loop(name="relay", seconds=0.5, run=_relay),
             Loop(name="projection", seconds=0.5, run=Projection().catch_up),
             Loop(name="checkpoint", seconds=SEAL_SECONDS, run=seal_waiting),
+            Loop(name="notices", seconds=SECONDS, run=_tell),
         ),
         prefetch=PREFETCH,
     ),

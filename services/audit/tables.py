@@ -15,11 +15,13 @@ from sqlalchemy import (
 )
 
 from shared.lease import lease_table
+from shared.notifications.tables import notice_tables
 from shared.outbox import Outbox
 
 metadata = MetaData()
 OUTBOX = Outbox(metadata, "audit")
 LEASES = lease_table(metadata)
+NOTICE = notice_tables(metadata)
 
 # Only ever inserted. `nodes` holds the tree nodes that this entry completes, its own leaf first:
 # node (level, index) stands in entry (index + 1) * 2**level - 1, at byte level * 32.

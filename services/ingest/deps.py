@@ -10,7 +10,9 @@ from sqlalchemy import Engine
 
 from services.ingest.endpoints import Endpoints
 from services.ingest.inbox import Inbox
+from services.ingest.latency import Latencies
 from services.ingest.raw import RawFiles
+from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, Sends, UnitOfWork
 
 
@@ -26,11 +28,12 @@ class WebDeps:
     inbox: Inbox
     files: RawFiles
     public_url: str
+    latencies: Latencies
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``relay`` carries the outbox."""
+    """``relay`` carries the outbox; ``telling`` watches the alarms of ingest."""
 
     engine: Engine
     outbox: Outbox
@@ -39,3 +42,4 @@ class WorkerDeps:
     files: RawFiles
     publisher: Sends
     relay: Relay
+    telling: Telling | None = None

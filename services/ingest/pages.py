@@ -8,20 +8,19 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template
 from flask.typing import ResponseReturnValue
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from services.ingest.deps import WebDeps
 from services.ingest.hook import Endpoint
 from services.ingest.raw import raw_bytes
 from services.ingest.sources import SOURCES
-from services.ingest.store import accepted, tallies
+from services.ingest.store import tallies
 from shared.access import current_person, role
 from shared.db import reading
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.errors import ConfigurationError
-from shared.health import Measure
 
 RESULTS = ("accepted", "duplicate", "refused")
 # Of the accepted ones, those that go no further.
@@ -175,34 +174,3 @@ def _raw(deps: WebDeps, id_: str) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{sha256[:16]}.txt"'
     response.headers["Content-Digest"] = f"sha-256={sha256}"
     return response
-
-
-def measures(deps: WebDeps) -> Iterable[Measure]:
-    """Requests by endpoint and result, and what waits for the broker, for ``/metrics``."""
-    total = func.sum(tallies.c.count)
-    by = (tallies.c.source, tallies.c.endpoint, tallies.c.result, tallies.c.reason)
-    with reading(deps.engine) as connection:
-        rows = connection.execute(select(*by, total).group_by(*by)).all()
-        unsent = select(func.count(), func.min(accepted.c.received_at))
-        waiting, oldest = connection.execute(unsent.where(accepted.c.sent_at.is_(None))).one()
-    for source, endpoint, result, reason, count in rows:
-        labels = {"source": source, "endpoint": endpoint, "result": result, "reason": reason}
-        yield Measure(
-            name="countersign_hooks_total",
-            help="Requests at the door",
-            value=count,
-            labels=labels,
-            kind="counter",
-        )
-    yield Measure(name="countersign_inbox_unsent", help="Accepted, not sent on", value=waiting)
-    yield Measure(
-        name="countersign_inbox_age_seconds",
-        help="Age of the oldest event that was not sent on",
-        value=_age(deps, oldest),
-    )
-
-
-def _age(deps: WebDeps, oldest: str | None) -> float:
-    from shared.domain.schema import parse_instant
-
-    return (deps.clock() - parse_instant(oldest)).total_seconds() if oldest else 0.0

@@ -8,6 +8,7 @@ the application's views: see deploy/decisions/0013.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -54,7 +55,9 @@ class Door:
         path = environ.get("PATH_INFO", "")
         if not path.startswith(PREFIX):
             return self._application(environ, start_response)
+        began = perf_counter()
         answer = self._answer(environ, path)
+        self._deps.latencies.add(perf_counter() - began)
         start_response(answer.status_line, list(answer.header_list))
         return [answer.content]
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from services.ingest.deps import WebDeps, WorkerDeps
 from services.ingest.endpoints import Endpoints
 from services.ingest.erase import forget
 from services.ingest.inbox import Inbox
+from services.ingest.latency import Latencies
+from services.ingest.measures import disk_measures, measures
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
 from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
-from services.ingest.store import metadata, outbox
+from services.ingest.store import metadata, notice, outbox
 from shared.bell import Bell
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
+from shared.figures import notice_measures
+from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import BrokerSettings, ServiceSettings, setting
@@ -33,8 +39,9 @@ class WebSettings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings):
+class WorkerSettings(BrokerSettings, NoticeSettings):
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
+    policy_file: Path | None = setting("read for the hours of the office", default=None)
 
 
 def wire_web(settings: WebSettings) -> WebDeps:
@@ -50,6 +57,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         inbox=Inbox(engine, files, bell),
         files=files,
         public_url=settings.public_url.rstrip("/"),
+        latencies=Latencies(settings.wake_dir),
     )
 
 
@@ -71,7 +79,25 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         files=RawFiles(settings.raw_dir),
         publisher=publisher,
         relay=Relay(engine=engine, outbox=outbox, publisher=publisher, clock=now),
+        telling=_telling(settings, engine),
     )
+
+
+def _telling(settings: WorkerSettings, engine: Engine) -> Telling:
+    office = office_of(settings.policy_file)
+    return Telling(
+        notifier=notifier_of(settings, engine, notice, now, office=office),
+        parts=(
+            lambda: measures(engine, now),
+            lambda: disk_measures(settings.raw_dir),
+            lambda: notice_measures(engine, notice, NAME),
+        ),
+    )
+
+
+def tell(deps: WorkerDeps) -> None:
+    assert deps.telling is not None, "the worker was wired with it"
+    deps.telling.run()
 
 
 SERVICE = Service(
@@ -86,6 +112,7 @@ SERVICE = Service(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="checkpoint", seconds=0.5, run=tidy),
             Loop(name="retention", seconds=3600, run=retain),
+            Loop(name="notices", seconds=SECONDS, run=tell),
         ),
     ),
 )

@@ -15,6 +15,7 @@ from sqlalchemy import (
 )
 
 from shared.lease import lease_table
+from shared.notifications.tables import notice_tables
 from shared.outbox import Outbox
 
 metadata = MetaData()
@@ -76,6 +77,7 @@ refusals = Table(
 )
 Index("refusals_unsent", refusals.c.due_at, sqlite_where=refusals.c.sent_at.is_(None),
       postgresql_where=refusals.c.sent_at.is_(None))  # fmt: skip
+Index("refusals_by_time", refusals.c.received_at)
 
 # What the status page and the metrics read: no query ever counts the big tables.
 tallies = Table(
@@ -103,3 +105,4 @@ raw_files = Table(
 
 leases = lease_table(metadata)
 outbox = Outbox(metadata, "ingest")
+notice = notice_tables(metadata)

@@ -16,6 +16,7 @@ from shared.crm.metadata import CrmChange, FieldMeta
 from shared.domain.classification import Candidate
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
+from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, UnitOfWork
 from shared.people_file import Account
 
@@ -93,3 +94,4 @@ class WorkerDeps:
     policy_file: Path
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None
+    telling: Telling | None = None

@@ -13,6 +13,7 @@ from shared.db import insert_new, upsert
 from shared.domain.schema import parse_instant, rfc3339
 from shared.domain.topics import Topic
 from shared.errors import StoreUnavailable
+from shared.office import Office
 from shared.outbox import Unit
 from shared.policy import FieldRule, Mode, Policy, Stage, load_policy
 
@@ -42,6 +43,12 @@ def current(db: Connection) -> InForce | None:
     if row is None:
         return None
     return InForce(policy=load(db, row.hash), problem=row.problem, since=parse_instant(row.since))
+
+
+def office_in_force(db: Connection) -> Office:
+    """The office's hours; Monday to Friday 9 to 17 UTC before there is a policy."""
+    found = current(db)
+    return found.policy.office if found else Office()
 
 
 def load(db: Connection, version: str) -> Policy:

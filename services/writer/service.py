@@ -14,14 +14,19 @@ from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
 from services.writer.handlers import HANDLERS
+from services.writer.measures import measures
+from services.writer.notifying import collect
+from services.writer.policy_store import office_in_force
 from services.writer.policy_watch import follow, require_policy
 from services.writer.signing import decision_keys, load_signer, log_keys
-from services.writer.tables import metadata, outbox
+from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm.demo import DemoReader
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
+from shared.figures import notice_measures
+from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of
 from shared.outbox import Relay, UnitOfWork
 from shared.people import People
 from shared.service import Loop, Service, Web, Worker
@@ -41,7 +46,7 @@ class WebSettings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings):
+class WorkerSettings(BrokerSettings, NoticeSettings):
     """The worker writes and verifies; it has no signing key."""
 
     keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")
@@ -95,9 +100,21 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         relay=Relay(
             engine=engine, outbox=outbox, publisher=Publisher(settings.broker_url), clock=now
         ),
+        telling=_telling(settings, engine, people),
     )
     require_policy(deps)
     return deps
+
+
+def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:
+    return Telling(
+        notifier=notifier_of(settings, engine, notice, now, office=office_in_force),
+        parts=(
+            lambda: measures(engine, now),
+            lambda: notice_measures(engine, notice, NAME),
+        ),
+        collect=lambda db, ear: collect(db, ear, people.all, now()),
+    )
 
 
 def _units(engine: Any, wake_dir: Path) -> UnitOfWork:
@@ -107,6 +124,11 @@ def _units(engine: Any, wake_dir: Path) -> UnitOfWork:
 def _relay(deps: WorkerDeps) -> None:
     assert deps.relay is not None, "the worker was wired with a relay"
     deps.relay.drain()
+
+
+def _tell(deps: WorkerDeps) -> None:
+    assert deps.telling is not None, "the worker was wired with it"
+    deps.telling.run()
 
 
 def _pages(deps: WebDeps) -> Any:
@@ -129,6 +151,7 @@ LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("expiry", 15, expire),
     ("policy", 2, follow),
     ("drafts", 1, carry_out_decisions),
+    ("notices", SECONDS, _tell),
 )
 
 SERVICE = Service(

@@ -15,11 +15,13 @@ from sqlalchemy import (
 )
 
 from shared.lease import lease_table
+from shared.notifications.tables import notice_tables
 from shared.outbox import Outbox
 
 metadata = MetaData()
 outbox = Outbox(metadata, "writer")
 leases = lease_table(metadata)
+notice = notice_tables(metadata)
 
 _ID = String()
 _AT = String()

@@ -13,7 +13,7 @@ from kombu.exceptions import ConnectionError as BrokerConnectionError
 from shared.bus import transports
 from shared.errors import BrokerUnavailable, ConfigurationError
 
-__all__ = ["Connection", "connect", "translated"]
+__all__ = ["Connection", "connect", "require_broker", "translated"]
 
 
 def connect(broker_url: str) -> Connection:
@@ -25,6 +25,11 @@ def connect(broker_url: str) -> Connection:
         except KeyError as error:
             raise ConfigurationError("BROKER_URL names no broker that we know") from error
         return connection.connect() and connection
+
+
+def require_broker(broker_url: str) -> None:
+    """Open a connection and close it again. Raises `BrokerUnavailable`."""
+    connect(broker_url).release()
 
 
 @contextmanager

@@ -16,6 +16,9 @@ HOLDERS = {
     "OPENAI_API_KEY": {"classifier.worker"},
     "ENDPOINTS_FILE": {"ingest.web"},
     "RECONCILER_DATABASE_URL": {"audit.web", "audit.worker"},
+    "NOTICES_FILE": {"ingest.worker", "writer.worker", "audit.worker"},
+    "NOTICE_URLS": {"ingest.worker", "writer.worker", "audit.worker"},
+    "BROKER_MANAGEMENT_URL": {"audit.web", "audit.worker"},
 }
 
 

@@ -38,7 +38,7 @@ KEPT = {
     ("ingest", "accepted"): {"DELETE"},
     ("ingest", "deliveries"): {"DELETE"},
     ("ingest", "refusals"): {"DELETE"},
-    ("writer", "decisions"): {"UPDATE", "DELETE"},
+    ("writer", "decisions"): {"UPDATE"},
     ("audit", "entries"): {"UPDATE", "DELETE"},
     ("audit", "checkpoints"): {"UPDATE", "DELETE"},
     ("audit", "bodies"): {"UPDATE"},
@@ -57,6 +57,16 @@ COUNTED = {
         for table, columns in {
             "outbox": {"seq", "message_id", "topic", "chain", "created_at", "sent_at"},
             "inbox": {"message_id", "handled_at"},
+        }.items()
+    },
+    **{
+        f"{service}.{table}": columns
+        for service in ("ingest", "writer", "audit")
+        for table, columns in {
+            "alarms": {"name", "labels", "state", "value", "since", "raised_at", "over_at"}
+            | {"told_at", "is_told"},
+            "notice_channels": {"name", "since", "seen", "sent_at", "failed_at", "error"},
+            "notices": {"channel", "state"},
         }.items()
     },
 }

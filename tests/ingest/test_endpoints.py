@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from services.ingest.commands import source
 from services.ingest.endpoints import Endpoints
-from services.ingest.pages import endpoint_states, measures
+from services.ingest.measures import measures
+from services.ingest.pages import endpoint_states
 from services.ingest.sources import SOURCES
 from shared.errors import ConfigurationError, Conflict, NotFound
 from tests.ingest.senders import SOURCE, change
@@ -149,5 +150,5 @@ def test_the_state_of_an_endpoint_shows_its_address_its_last_request_and_no_secr
     assert second.url == "https://hooks.example.com/hooks/zapier/acme"
     assert second.last is None
     assert "hidden" not in repr([first, second])
-    counted = {m.name: m.value for m in measures(store.web)}
+    counted = {m.name: m.value for m in measures(store.web.engine, store.web.clock)}
     assert counted["countersign_inbox_unsent"] == 1

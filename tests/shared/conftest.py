@@ -15,6 +15,7 @@ from shared.access import ROLES, body_limit, bound_to, current_person, flash, pu
 from shared.db import open_database
 from shared.errors import BadPayload, NotApproved, StoreUnavailable
 from shared.people import People
+from shared.readiness import Readiness
 from shared.sessions import Sessions
 from shared.web import Banner, Measure, build_app
 from tests.databases import fresh_database
@@ -123,7 +124,7 @@ class Office:
             "on_session": lambda *opened: self.opened.append(opened),
             "counts": lambda _: {"queue": 12},
             "banner": lambda: Banner(text="Writing is stopped by Ada since 14:02."),
-            "readiness": {"store": lambda: None},
+            "readiness": Readiness(checks={"store": lambda: None}),
             "measures": [lambda: [Measure(name="countersign_open_cards", help="Cards.", value=3)]],
         }
         return build_app([self.part], self.people, **{**options, **self.options, **more})

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from shared.access import local_path, public, role
 from shared.display import changed_parts, visible
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.health import Measure
+from shared.metrics import Measure
+from shared.readiness import Readiness
 from shared.web import build_app
 
 REQUIRED_HEADERS = {
@@ -235,13 +236,14 @@ def test_readiness_names_what_is_missing(make_office: Any, tmp_path: Any) -> Non
         "broker": lambda: "no connection to /secret.sock",
         "model": lambda: str(1 // 0),
     }
-    office = make_office(tmp_path, options={"readiness": checks})
+    office = make_office(tmp_path, options={"readiness": Readiness(checks=checks)})
     client = office.app.test_client()
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.get_json() == {
         "ready": False,
         "failing": {"broker": "no connection to /secret.sock", "model": "ZeroDivisionError"},
+        "noted": {},
     }
     outside = client.get("/readyz", environ_base={"REMOTE_ADDR": "192.0.2.7"})
     assert outside.get_json()["failing"] == {"broker": "not ready", "model": "not ready"}

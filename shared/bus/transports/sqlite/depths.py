@@ -1,4 +1,4 @@
-"""How much waits in each queue, and since when: read beside the broker, never through it."""
+"""What waits in each queue and how queues are bound: read beside the broker, not through it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from shared.errors import BrokerUnavailable
 
@@ -23,12 +24,21 @@ def depths(path: Path) -> dict[str, tuple[int, float | None]]:
     The age is that of the envelope: a message that was retried is as old as its first try.
     Raises `BrokerUnavailable`.
     """
+    rows = _rows(path, QUERY)
+    return {queue: (waiting, _age(body)) for queue, waiting, body in rows}
+
+
+def bindings(path: Path) -> set[tuple[str, str, str]]:
+    """Every binding as exchange, routing key and queue. Raises `BrokerUnavailable`."""
+    return set(_rows(path, "SELECT exchange, routing_key, queue FROM bindings"))
+
+
+def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as db:
-            rows = db.execute(QUERY).fetchall()
+            return db.execute(query).fetchall()
     except sqlite3.Error as error:
         raise BrokerUnavailable("the broker's file cannot be read") from error
-    return {queue: (waiting, _age(body)) for queue, waiting, body in rows}
 
 
 def _age(body: bytes) -> float:

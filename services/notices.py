@@ -1,0 +1,61 @@
+"""`countersign notices`: which channels there are, and whether they take a message."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from services.installation import Installation
+from shared.errors import NotFound
+from shared.notifications.channels import Channel, Channels
+from shared.notifications.sending import Message, deliver
+
+
+@click.group()
+def notices() -> None:
+    """Telling people: chat, mail and more, through apprise."""
+
+
+@notices.command("list")
+@click.pass_obj
+def list_(home: Installation) -> None:
+    """Each channel and what it is told; addresses are not shown."""
+    channels = _channels(home)()
+    for channel in channels:
+        who = f" for {channel.person}" if channel.person else ""
+        scheme = channel.url.partition(":")[0]
+        click.echo(f"{channel.name} ({scheme}){who}: {', '.join(channel.tells)}")
+        click.echo(
+            f"  digest {channel.digest}, hours {channel.hours}, "
+            f"new cards after {channel.delay_minutes} min"
+        )
+    if not channels:
+        click.echo(f"Nobody is told anything. Set NOTICE_URLS, or write {home.notices}")
+
+
+@notices.command()
+@click.argument("name", required=False)
+@click.pass_obj
+def test(home: Installation, name: str | None) -> None:
+    """Send a test notice to channel NAME, or to all, and say what came back."""
+    found = [one for one in _channels(home)() if name in {None, one.name}]
+    if not found:
+        raise NotFound("no such channel: `countersign notices list` shows all")
+    failed = [channel for channel in found if not _try(home, channel)]
+    sys.exit(1 if failed else 0)
+
+
+def _try(home: Installation, channel: Channel) -> bool:
+    message = Message(
+        title="Countersign can reach you",
+        text=f"This is a test of the channel {channel.name}.\n{home.public_url}/status",
+        tone="success",
+    )
+    reason = deliver(channel.url, message)
+    click.echo(f"{'✓' if reason is None else '✗'} {channel.name}: {reason or 'delivered'}")
+    return reason is None
+
+
+def _channels(home: Installation) -> Channels:
+    return Channels(file=home.notices, urls=home.run.notice_urls)

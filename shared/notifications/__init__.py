@@ -1,0 +1,3 @@
+"""Telling people what happened: alarms, channels, what is due, and sending it once."""
+
+from __future__ import annotations
