@@ -237,8 +237,16 @@ def upsert(
     connection: Connection, table: Table, row: Mapping[str, Any], *, key: Sequence[str]
 ) -> None:
     """Insert the row, or update the one with the same ``key`` columns."""
-    statement = _upsert(table, connection.dialect.name, tuple(key), tuple(row))
-    connection.execute(statement, dict(row))
+    upsert_all(connection, table, [row], key=key)
+
+
+def upsert_all(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]
+) -> None:
+    """`upsert` for several rows of the same columns."""
+    if rows:
+        statement = _upsert(table, connection.dialect.name, tuple(key), tuple(rows[0]))
+        connection.execute(statement, [dict(row) for row in rows])
 
 
 # Building a statement costs more than running it: each is built once.

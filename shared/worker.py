@@ -118,7 +118,8 @@ class Consuming:
     def _handle_together(self, batch: Sequence[Delivery]) -> None:
         """Work, one commit, acknowledge."""
         fresh = self._fresh(batch)
-        repeats = [Settlement(delivery=d) for d in batch if d not in fresh]
+        is_fresh = {id(delivery) for delivery in fresh}
+        repeats = [Settlement(delivery=d) for d in batch if id(d) not in is_fresh]
         ends = list(self._side_by_side(fresh))
         done = [end for end in ends if isinstance(end, Done)]
         failed = [end for end in ends if isinstance(end, Settlement)]

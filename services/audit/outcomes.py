@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from services.audit.tables import EVENT_ENDS
 from shared.bus.envelope import Envelope
-from shared.db import insert_new
+from shared.db import insert_new, upsert_all
 from shared.domain.topics import Topic
 
+Row = dict[str, object]
 REJECTED = "rejected"
 _ON_THE_WAY = {Topic.EVENT_RECEIVED, Topic.EVENT_CLASSIFIED}
 
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """What one message says about an event. ``None`` leaves what is known as it is."""
+    """What one message says about an event. ``None`` leaves what is known as it is.
+
+    An ``outcome`` also says whether it failed.
+    """
 
     event: str
     outcome: str | None = None
     failed: bool | None = None
+
+    def then(self, later: End) -> End:
+        """Both, the later one over this one."""
+        if later.outcome is not None:
+            return later
+        failed = self.failed if later.failed is None else later.failed
+        return replace(self, failed=failed)
 
 
 def end_of(envelope: Envelope) -> End | None:
@@ -47,13 +58,16 @@ def end_of(envelope: Envelope) -> End | None:
 
 def record_ends(db: Connection, ends: Iterable[End]) -> None:
     """Later messages win over earlier ones."""
+    last: dict[str, End] = {}
     for end in ends:
-        first = {"event": end.event, "outcome": end.outcome, "failed": bool(end.failed)}
-        if end.outcome is None and end.failed is None:
-            insert_new(db, EVENT_ENDS, [first])
-            continue
-        known = {"outcome": end.outcome, "failed": end.failed}
-        changed = {name: value for name, value in known.items() if value is not None}
-        if insert_new(db, EVENT_ENDS, [first]) == 0:
-            rows = EVENT_ENDS.update().where(EVENT_ENDS.c.event == end.event)
-            db.execute(rows.values(**changed))
+        last[end.event] = last[end.event].then(end) if end.event in last else end
+    heard, failed, ended = list[Row](), list[Row](), list[Row]()
+    for end in last.values():
+        row = {"event": end.event, "failed": bool(end.failed)}
+        if end.outcome is not None:
+            ended.append({**row, "outcome": end.outcome})
+        else:
+            (heard if end.failed is None else failed).append(row)
+    insert_new(db, EVENT_ENDS, heard)
+    upsert_all(db, EVENT_ENDS, failed, key=["event"])
+    upsert_all(db, EVENT_ENDS, ended, key=["event"])

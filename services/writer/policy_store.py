@@ -17,6 +17,11 @@ from shared.office import Office
 from shared.outbox import Unit
 from shared.policy import FieldRule, Mode, Policy, Stage, load_policy
 
+_CURRENT = (
+    select(policy_state.c.problem, policy_state.c.since, policy_versions.c.text)
+    .join(policy_versions, policy_versions.c.hash == policy_state.c.hash)
+    .where(policy_state.c.id == 1)
+)
 OPENNESS = {Mode.NEVER: 0, Mode.TWO_PERSON: 1, Mode.REVIEW: 2, Mode.NOTIFY: 3}
 PROGRESS = {Stage.DRY_RUN: 0, Stage.SANDBOX: 1, Stage.LIVE: 2}
 
@@ -39,24 +44,18 @@ def in_force(db: Connection) -> InForce:
 
 
 def current(db: Connection) -> InForce | None:
-    row = db.execute(select(policy_state).where(policy_state.c.id == 1)).first()
+    row = db.execute(_CURRENT).first()
     if row is None:
         return None
-    return InForce(policy=load(db, row.hash), problem=row.problem, since=parse_instant(row.since))
+    return InForce(
+        policy=load_policy(row.text), problem=row.problem, since=parse_instant(row.since)
+    )
 
 
 def office_in_force(db: Connection) -> Office:
     """The office's hours; Monday to Friday 9 to 17 UTC before there is a policy."""
     found = current(db)
     return found.policy.office if found else Office()
-
-
-def load(db: Connection, version: str) -> Policy:
-    """The stored version with this hash. Raises `StoreUnavailable` where there is none."""
-    text = db.scalar(select(policy_versions.c.text).where(policy_versions.c.hash == version))
-    if text is None:
-        raise StoreUnavailable("this version of the policy is not in the database")
-    return load_policy(text)
 
 
 def adopt(unit: Unit, policy: Policy) -> None:

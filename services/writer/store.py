@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, select, update
 
 from services.writer.office import Stop, effective_end
 from services.writer.tables import (
@@ -30,6 +30,28 @@ from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema
 from shared.domain.schema import Scalar, dump, load, parse_instant, rfc3339
 from shared.errors import NotFound
 from shared.office import Office
+
+# What every proposal asks for: building a statement costs more than running it.
+_HOLD = pending_fields.insert().inline()
+_FREE = pending_fields.delete().where(pending_fields.c.proposal_id == bindparam("proposal"))
+_HOLDERS = (
+    select(pending_fields.c.field.label("held_field"), proposals)
+    .join(proposals, proposals.c.id == pending_fields.c.proposal_id)
+    .where(
+        pending_fields.c.slot == bindparam("of_slot"),
+        pending_fields.c.field.in_(bindparam("of_fields", expanding=True)),
+    )
+)
+_CLOSE = (
+    update(proposals)
+    .where(proposals.c.id == bindparam("proposal"), proposals.c.state == "pending")
+    .values(
+        state=bindparam("to"),
+        decided_at=bindparam("at"),
+        decided_by=bindparam("by"),
+        superseded_by=bindparam("newer"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,21 +116,17 @@ def hold_fields(db: Connection, proposal: Proposal) -> None:
         {"slot": slot_of(proposal), "field": field.field, "proposal_id": proposal.id}
         for field in proposal.fields
     ]
-    db.execute(pending_fields.insert(), rows)
+    db.execute(_HOLD, rows)
 
 
 def free_fields(db: Connection, proposal_id: str) -> None:
-    db.execute(pending_fields.delete().where(pending_fields.c.proposal_id == proposal_id))
+    db.execute(_FREE, {"proposal": proposal_id})
 
 
 def holders(db: Connection, slot: str, fields: Iterable[str]) -> dict[str, Row[Any]]:
     """The rows of the pending proposals that hold these fields, by field."""
-    query = (
-        select(pending_fields.c.field.label("held_field"), proposals)
-        .join(proposals, proposals.c.id == pending_fields.c.proposal_id)
-        .where(pending_fields.c.slot == slot, pending_fields.c.field.in_(list(fields)))
-    )
-    return {row.held_field: row for row in db.execute(query)}
+    found = db.execute(_HOLDERS, {"of_slot": slot, "of_fields": list(fields)})
+    return {row.held_field: row for row in found}
 
 
 def row_of(db: Connection, proposal_id: str) -> Row[Any]:
@@ -165,12 +183,8 @@ def close(
     superseded_by: str | None = None,
 ) -> bool:
     """Move pending to its end. False: somebody else already did."""
-    statement = (
-        update(proposals)
-        .where(proposals.c.id == proposal_id, proposals.c.state == "pending")
-        .values(state=state, decided_at=rfc3339(at), decided_by=by, superseded_by=superseded_by)
-    )
-    if db.execute(statement).rowcount != 1:
+    end = {"to": state, "at": rfc3339(at), "by": by, "newer": superseded_by}
+    if db.execute(_CLOSE, {"proposal": proposal_id, **end}).rowcount != 1:
         return False
     free_fields(db, proposal_id)
     return True
@@ -260,9 +274,10 @@ def insert_classification(db: Connection, answer: Classification, body: Mapping[
         # The steps (prompts among them) are for the log alone.
         "body": to_json({**body, "steps": []}),
     }
-    is_new = db.scalar(select(func.count()).where(classifications.c.event_id == row["event_id"]))
+    if insert_new(db, classifications, [row]):
+        return True
     upsert(db, classifications, row, key=["event_id"])
-    return not is_new
+    return False
 
 
 def classification_of(db: Connection, event_id: str) -> Classification | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import fields
 
-from shared.domain.schema import ID, Instant, Noun, Whole, dump, load, schema_of
+from shared.domain.schema import ID, Instant, Noun, Whole, dump, load
 from shared.domain.topics import TOPICS, Topic
 from shared.errors import BadPayload
 
@@ -75,14 +75,12 @@ def decode(text: str | bytes) -> Envelope:
 
 def body_of(topic: Topic, noun: Any) -> dict[str, Any]:
     """Plain data for the body of ``topic``. Raises `BadPayload` if it does not fit its schema."""
-    schema = schema_of(TOPICS[topic].schema)
-    data = dict(schema.dump(noun))
+    schema = TOPICS[topic].schema
+    data = dump(schema, noun)
     try:
-        problems = schema.validate(data)
-    except ValidationError as error:
-        raise BadPayload(str(topic)) from error
-    if problems:
-        raise BadPayload(f"{topic}: {', '.join(sorted(map(str, problems)))}")
+        load(schema, data)
+    except BadPayload as error:
+        raise BadPayload(f"{topic}: {error}") from error
     return data
 
 

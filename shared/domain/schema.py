@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
+from shared.domain.plan import Step, dumping, loading
 from shared.errors import BadPayload
 
 type_of_scalar = (str, int, bool, type(None))
@@ -55,6 +57,8 @@ class ScalarField(fields.Field[Any]):
 class Many(fields.List[Any]):
     """A list on the wire, a tuple inside."""
 
+    gather = tuple
+
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
         return tuple(super()._deserialize(*args, **kwargs))
 
@@ -80,6 +84,8 @@ def schema_of(schema: type[Schema]) -> Schema:
 
 def load(schema: type[Schema], data: Any) -> Any:
     """The noun of plain data. Raises `BadPayload` naming the fields, never their values."""
+    with contextlib.suppress(ValidationError):
+        return _loading(schema)(data)
     try:
         return schema_of(schema).load(data)
     except ValidationError as error:
@@ -88,7 +94,26 @@ def load(schema: type[Schema], data: Any) -> Any:
 
 def dump(schema: type[Schema], noun: Any) -> dict[str, Any]:
     """Plain data of a noun, ready for JSON."""
-    return dict(schema_of(schema).dump(noun))
+    return dict(_dumping(schema)(noun))
+
+
+@functools.cache
+def _loading(schema: type[Schema]) -> Step:
+    return loading(schema_of(schema))
+
+
+@functools.cache
+def _dumping(schema: type[Schema]) -> Step:
+    return dumping(schema_of(schema))
+
+
+def fits(schema: type[Schema], data: Any) -> bool:
+    """Whether plain data can be loaded."""
+    try:
+        load(schema, data)
+    except BadPayload:
+        return False
+    return True
 
 
 def describe(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,12 +12,31 @@ from shared.errors import BadPayload
 
 scalars = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text()
 values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=12)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+sendable = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | texts,
+    lambda v: st.lists(v) | st.dictionaries(texts, v),
+    max_leaves=12,
+)
 
 
 @given(st.dictionaries(st.text(), values))
 def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
     turned = dict(reversed(list(value.items())))
     assert canonical(turned) == canonical(value)
+
+
+@given(st.dictionaries(texts, sendable))
+def test_the_quick_way_gives_the_bytes_of_jcs(value: dict[str, object]) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@given(st.dictionaries(texts, sendable))
+def test_tuples_and_subclasses_of_text_give_the_same_bytes(value: dict[str, object]) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    assert canonical((Text("a"), value)) == canonical(["a", value])
 
 
 def test_keys_sort_by_utf16_code_units() -> None:
