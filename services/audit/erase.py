@@ -76,7 +76,7 @@ def erase(deps: Deps, contact: str, *, reason: str, actor: str) -> Erased:
                 "reason": reason,
             }
             _tell(unit, body, actor)
-    deps.index.erase(_erased_seqs(deps))
+    deps.index.erase(erased_seqs(deps))
     cut_log(deps.engine)
     return Erased(chains=tuple(chains), entries=entries)
 
@@ -106,7 +106,7 @@ def _blank(db: Connection, chains: Sequence[str], at: str) -> list[int]:
     return seqs
 
 
-def _erased_seqs(deps: Deps) -> list[int]:
+def erased_seqs(deps: Deps) -> list[int]:
     """Every entry without content: the index may hold none of them."""
     with reading(deps.engine) as db:
         without = select(ENTRIES.c.seq).join(CHAIN_KEYS, CHAIN_KEYS.c.chain == ENTRIES.c.chain)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.journey.composed import composed
@@ -31,9 +32,9 @@ def product(
         with composed(folder) as product:
             yield product
         return
-    with virtual_host() as host, fresh_postgresql() as url:
-        run = ("tests.contracts.with_roles",)
-        with running(folder, run=run, BROKER_URL=host.url, DATABASE_URL=url) as product:
+    with virtual_host() as host, fresh_postgresql() as url, search_url() as search:
+        urls = {"BROKER_URL": host.url, "DATABASE_URL": url, "SEARCH_URL": search}
+        with running(folder, run=("tests.contracts.with_roles",), **urls) as product:
             yield product
 
 
