@@ -55,6 +55,12 @@ class RunSettings:
         default="",
         secret=True,
     )
+    search_url: str = setting(
+        "another search index than the embedded one: http[s]://user:password@host:port/name",
+        default="",
+        secret=True,
+    )
+    search_months: int = setting("months that search keeps; 0 keeps all", default=0)
 
     @property
     def is_loopback(self) -> bool:
@@ -118,6 +124,11 @@ class Installation:
     def books(self) -> str:
         """All databases in one view, to be read only."""
         return self.run.database_url or f"sqlite:///{self.root}"
+
+    @property
+    def search_index(self) -> str:
+        """The one that was asked for; without it the embedded one's file."""
+        return self.run.search_url or self.embedded_database("search")
 
     def token(self, name: str) -> str:
         """The text of one token file in ``keys``."""
@@ -202,7 +213,8 @@ class Installation:
             "DISK_DIR": str(self.root),
         }
         log = {
-            "SEARCH_URL": self.embedded_database("search"),
+            "SEARCH_URL": self.search_index,
+            "SEARCH_MONTHS": str(self.run.search_months),
             "KEYS_DIR": keys,
             "RECONCILER_DATABASE_URL": self.books,
         }

@@ -30,7 +30,10 @@ class LedgerUnits(UnitOfWork):
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """``books`` are the databases of all services, only read, for the balance and the ages."""
+    """``books`` are the databases of all services, only read, for the balance and the ages.
+
+    ``search_months`` is how many months search keeps; 0 keeps all.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -40,6 +43,7 @@ class Deps:
     index: SearchIndex
     vkey: VerifierKey
     books: Engine
+    search_months: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
