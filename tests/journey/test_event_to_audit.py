@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.web import NAV
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.journey.composed import composed
@@ -174,6 +175,18 @@ def test_every_accepted_event_is_accounted_for(product: Product, client: Client)
         return counts["accepted"] >= 9 and counts["waiting"] == 0
 
     eventually(balanced)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/queue", "/look", "/decided", "/search", "/status", "/people", "/policy", "/status/sources"],
+)
+def test_every_page_answers_and_leads_to_all_others(client: Client, path: str) -> None:
+    """Whichever process serves it."""
+    answer = client.session.get(client.url + path, headers={"Accept": "text/html"}, timeout=20)
+    assert answer.status_code == 200, answer.text
+    for item in NAV:
+        assert f'href="{item.path}"' in answer.text, item.path
 
 
 def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -> None:
