@@ -44,7 +44,9 @@ class SecretsSettings:
     broker_conf_dir: str = setting(
         "where the broker sees its folder", default="/etc/rabbitmq/conf.d"
     )
-    search_host: str = setting("Elasticsearch", default="elasticsearch:9200")
+    search_host: str = setting(
+        "Elasticsearch, and the name of the index", default="elasticsearch:9200/countersign"
+    )
 
 
 Texts = Mapping[str, str]

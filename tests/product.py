@@ -48,6 +48,11 @@ class Product:
         return f"http://127.0.0.1:{self.crm_port}"
 
     @property
+    def figures_url(self) -> str:
+        """Where `/metrics` of the log is read."""
+        return self.url
+
+    @property
     def environ(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],

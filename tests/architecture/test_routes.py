@@ -13,6 +13,7 @@ from services.installation import Installation, RunSettings
 from services.wiring import web_application
 from shared.access import ROLES
 from shared.people import People
+from shared.web import NAV
 
 NOBODY: frozenset[str] = frozenset()
 ANYBODY = "public"  # No sign-in: health, sign-in itself. The door of the hooks has no view.
@@ -174,6 +175,12 @@ def test_every_route_has_a_row_and_every_row_a_route(
     installation: tuple[Flask, dict[str, str]],
 ) -> None:
     assert set(routes_of(installation[0])) == set(TABLE)
+
+
+def test_the_nav_of_other_processes_shows_what_their_pages_allow() -> None:
+    assert {item.path: item.roles for item in NAV} == {
+        item.path: TABLE[f"GET {item.path}"] for item in NAV
+    }
 
 
 def test_every_role_may_call_exactly_what_the_table_says(

@@ -22,6 +22,7 @@ import psutil
 import requests
 
 from tests.compose import CONTAINER_PORT, Compose
+from tests.contracts.elasticsearch import search_url
 from tests.journey.servers import Servers
 from tests.product import ROOT, Product, eventually, free_port
 
@@ -39,13 +40,18 @@ class Composed(Product):
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in WEBS})
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     servers: Servers | None = None
+    search: str
+
+    @property
+    def figures_url(self) -> str:
+        """The front door shows no figures: whoever collects them asks each process."""
+        return f"http://127.0.0.1:{self.ports['audit-web']}"
 
     def start(self) -> Composed:
         """Secrets first, then every process at once, and the servers only when all are waiting."""
         if self.servers is None:
             self.servers = Servers(folder=self.folder / "servers", secrets=self._host("/secrets"))
         assert self.run("secrets", "secrets").returncode == 0, self.said()
-        self._search_in_a_file()
         self._begin("setup", ["setup"])
         for name in (*WEBS, *WORKERS):
             self._begin(name, self.compose.services[name]["command"])
@@ -123,7 +129,7 @@ class Composed(Product):
         translated = {key: self._translated(name, value) for key, value in given.items()}
         if name == "secrets":
             assert self.servers is not None
-            translated |= self.servers.addresses
+            translated |= {**self.servers.addresses, "SEARCH_HOST": self.search}
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
 
     def _translated(self, name: str, value: str) -> str:
@@ -169,12 +175,6 @@ class Composed(Product):
         conf = nginx_conf(folder / "tmp", self.ports, listening)
         (folder / "nginx.conf").write_text(conf)
         self._spawn("nginx", nginx_command(folder), {"PATH": os.environ["PATH"]})
-
-    def _search_in_a_file(self) -> None:
-        for name in ("audit-web", "audit-worker", "setup"):
-            file = self._host(f"/secrets/{name}") / "search_url"
-            file.chmod(0o600)
-            file.write_text(f"sqlite:///{self.folder}/search.db")
 
     def _said_by(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()[-6000:]
@@ -227,8 +227,9 @@ def nginx() -> str:
 
 @contextmanager
 def composed(folder: Path) -> Iterator[Composed]:
-    product = Composed(folder=folder)
-    try:
-        yield product.start()
-    finally:
-        product.end()
+    with search_url() as url:
+        product = Composed(folder=folder, search=url.partition("//")[2])
+        try:
+            yield product.start()
+        finally:
+            product.end()
