@@ -38,7 +38,7 @@ def main(ctx: click.Context) -> None:
 
     configure_logs()
     home = installation(load_settings(RunSettings))
-    if ctx.invoked_subcommand != "run" and not home.people.exists():
+    if ctx.invoked_subcommand not in {"run", "restore"} and not home.people.exists():
         raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
     ctx.obj = home
 
@@ -49,7 +49,9 @@ def run(home: Installation) -> None:
     """Start everything on this machine; Ctrl-C or SIGTERM stops it."""
     is_first = home.prepare()
     from services.embedded import supervise
+    from services.occupied import occupy
 
+    occupy(home.root)
     tree = supervise(home)
     _welcome(home, is_first=is_first)
     tree.run()

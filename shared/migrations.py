@@ -28,7 +28,25 @@ def migrate(engine: Engine, service: str) -> None:
             f"the {service} database was upgraded by a newer version ({found}): "
             "start that version, or restore a backup made before the upgrade"
         )
-    _upgrade(engine, service)
+    _upgrade(engine, service, "head")
+
+
+def migrate_to(engine: Engine, service: str, revision: str) -> None:
+    """Make the tables as they were at ``revision``: what is restored then fits into them.
+
+    Raises `ConfigurationError` for a revision that this version does not know.
+    """
+    if revision not in _known(service):
+        raise ConfigurationError(
+            f"the backup of {service} was made by a newer version ({revision}): "
+            "restore it with that version"
+        )
+    _upgrade(engine, service, revision)
+
+
+def newest(service: str) -> str:
+    """The revision that this version brings a database to."""
+    return _known(service)[-1]
 
 
 def config_for(service: str) -> Any:
@@ -57,10 +75,10 @@ def _known(service: str) -> list[str]:
     return [match.group(1) for match in found if match]
 
 
-def _upgrade(engine: Engine, service: str) -> None:
+def _upgrade(engine: Engine, service: str, revision: str) -> None:
     from alembic import command
 
     config = config_for(service)
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
