@@ -18,7 +18,7 @@ from services.audit.checkpoints import last_checkpoint
 from services.audit.ledger import edge_of
 from services.backup.archive import Member
 from services.ingest.store import accepted
-from shared.domain.schema import Instant, Noun, Whole, dump, load
+from shared.domain.schema import Instant, Many, Noun, Whole, dump, load
 from shared.errors import BadPayload, ConfigurationError
 from shared.keys import key_id, load_public
 
@@ -105,7 +105,7 @@ class ManifestSchema(Noun):
     with_keys = fields.Boolean(required=True, truthy={True}, falsy={False})
     reach = fields.Nested(ReachSchema, required=True)
     messages = Whole(required=True)
-    unheard = fields.List(fields.String(), required=True)
+    unheard = Many(fields.String(), required=True)
     missing_files = Whole(required=True)
     stood_still = Whole(required=True)
 

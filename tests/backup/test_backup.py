@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from services.backup.archive import Archive
-from services.backup.manifest import Manifest, read_manifest
+from tests.backup.world import (
+    carry_the_crm,
+    changes_of_the_crm,
+    count,
+    hashes,
+    ids,
+    listed,
+    manifest_of,
+    nothing_waits,
+    open_the_caps,
+    restored_beside,
+    started,
+)
 from tests.faults.approver import Approver
 from tests.faults.load import Load
-from tests.faults.reconcile import OUTSIDE, reconcile, waiting
-from tests.product import ROOT, Product, eventually
+from tests.faults.reconcile import reconcile
+from tests.product import Product, eventually
 
 EVENTS = 40
-
-
-def manifest_of(file: Path) -> Manifest:
-    archive = Archive(file)
-    archive.close()
-    return read_manifest(archive.manifest)
-
-
-@contextmanager
-def started(product: Product) -> Iterator[Product]:
-    product.start()
-    try:
-        yield product
-    finally:
-        if product.process is not None and product.process.poll() is None:
-            assert product.stop() == 0
-
-
-def restored_beside(old: Product, folder: Path) -> Product:
-    """A product of the same ports and CRM that is to be restored from a backup of ``old``."""
-    return replace(old, folder=folder, process=None)
-
-
-def carry_the_crm(old: Product, new: Product) -> None:
-    """The CRM is an outside system: it goes on as it was when the machine was lost."""
-    with closing(sqlite3.connect(old.folder / "data" / "crm.db")) as source:
-        with closing(sqlite3.connect(new.folder / "data" / "crm.db")) as target:
-            source.backup(target)
-
-
-def open_the_caps(product: Product) -> None:
-    """The shipped policy, but as many writes of a field an hour as the run needs."""
-    policy = (ROOT / "deploy" / "policy.toml").read_text()
-    for limit in ("per_hour = 20", "per_day = 100"):
-        policy = policy.replace(limit, f"{limit.split(' = ')[0]} = 100000")
-    folder = product.folder / "data"
-    folder.mkdir(parents=True)
-    (folder / "policy.toml").write_text(policy)
-
-
-def nothing_waits(product: Product, *but: str) -> bool:
-    return set(waiting(product.folder / "data")) <= {OUTSIDE, *but}
 
 
 def test_what_was_accepted_before_a_backup_under_load_closes_after_a_restore(
@@ -121,30 +81,3 @@ def is_known(line: str, unknown: set[str], written_before: set[str]) -> bool:
     """Named at the restore; or written before it, found again and not written twice."""
     is_found_again = "receipt only at" in line and any(one in line for one in written_before)
     return is_found_again or any(one in line for one in unknown)
-
-
-def changes_of_the_crm(product: Product) -> set[str]:
-    return ids(product, "crm", "SELECT DISTINCT change_id FROM history WHERE change_id IS NOT NULL")
-
-
-def listed(product: Product, name: str) -> list[dict[str, str]]:
-    text = (product.folder / "data" / f"{name}.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def hashes(product: Product) -> set[str]:
-    return ids(product, "ingest", "SELECT raw_sha256 FROM deliveries")
-
-
-def ids(product: Product, database: str, query: str) -> set[str]:
-    return {row[0] for row in rows(product, database, query)}
-
-
-def count(product: Product, database: str, query: str) -> int:
-    return int(rows(product, database, query)[0][0])
-
-
-def rows(product: Product, database: str, query: str) -> list[Any]:
-    path = product.folder / "data" / f"{database}.db"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as db:
-        return db.execute(query).fetchall()
