@@ -46,6 +46,11 @@ def approved_card(client: Client) -> str:
     return card
 
 
+def has_receipt(client: Client, card: str) -> bool:
+    change = client.get(f"/api/cards/{card}")["change"]
+    return change is not None and change["receipt_seq"] is not None
+
+
 def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
     old = Product(folder=tmp_path)
     with started(old):
@@ -53,7 +58,7 @@ def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
         client = old.client()
         assert old.command("stop").returncode == 0
         card = approved_card(client)
-        eventually(lambda: client.get(f"/api/cards/{card}")["change"]["receipt_seq"] is not None)
+        eventually(lambda: has_receipt(client, card))
         send(url_of(tmp_path / "data" / "bus.db"), OF_TOMORROW)
         eventually(lambda: "schema 99" in old.command("dead", "list").stdout)
         refused = old.command("migrate", "--to-database", "postgresql+psycopg://x@127.0.0.1:1/x",
