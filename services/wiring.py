@@ -161,6 +161,7 @@ def commands() -> dict[str, click.Command]:
     from services.backup.commands import backup, migrate, restore
     from services.dead import dead, replay
     from services.ingest.commands import source
+    from services.keys import keys, reload, sign_out_everyone
     from services.writer.policy_cli import policy
 
     return {
@@ -168,12 +169,15 @@ def commands() -> dict[str, click.Command]:
         "dead": dead,
         "erase": erase,
         "export": export,
+        "keys": keys,
         "migrate": migrate,
         "people": _people_group(),
         "policy": policy,
         "reindex": reindex,
+        "reload": reload,
         "replay": replay,
         "restore": restore,
+        "sign-out-everyone": sign_out_everyone,
         "source": source,
         "verify": verify,
     }

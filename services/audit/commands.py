@@ -48,7 +48,8 @@ def judge(
         folder = Path(name)
         write_export(deps, folder)
         command = [sys.executable, "-I", str(VERIFIER), str(folder)]
-        command += ["--vkey", vkey or deps.vkey.text()]
+        for text in [vkey] if vkey else [known.text() for known in deps.vkeys()]:
+            command += ["--vkey", text]
         command += ["--witness", str(witness)] if witness else []
         # Another process with an isolated interpreter: nothing of ours can help it along.
         return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own file

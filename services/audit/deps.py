@@ -32,7 +32,10 @@ class LedgerUnits(UnitOfWork):
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """``ingest`` is the database of ingest, only read, for the balance."""
+    """``ingest`` is the database of ingest, only read, for the balance.
+
+    ``vkeys`` gives the log's verifier keys, the newest first.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -40,7 +43,7 @@ class Deps:
     clock: Callable[[], datetime]
     vault: Vault
     index: SearchIndex
-    vkey: VerifierKey
+    vkeys: Callable[[], tuple[VerifierKey, ...]]
     ingest: Engine | None = None
 
 

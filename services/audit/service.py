@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
+from services.audit.checkpoints import load_signer, load_vkeys, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
 from services.audit.pages import pages
@@ -52,7 +52,7 @@ def wire_web(settings: Settings) -> WebDeps:
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
-        vkey=load_vkey(settings.keys_dir),
+        vkeys=load_vkeys(settings.keys_dir),
         ingest=_ingest(settings),
     )
 
@@ -70,7 +70,7 @@ def wire_worker(settings: Settings) -> WorkerDeps:
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
-        vkey=load_vkey(settings.keys_dir),
+        vkeys=load_vkeys(settings.keys_dir),
         ingest=_ingest(settings),
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),

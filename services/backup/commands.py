@@ -139,7 +139,7 @@ def _tell_missing(
     from services.backup import missing
 
     if checkpoint is not None:
-        keys = [deps_of(home).vkey]
+        keys = deps_of(home).vkeys()
         note = checkpoint.read_text(encoding="utf-8")
         click.echo(missing.newer_checkpoint(note, made.reach, keys))
     if left_over is None:

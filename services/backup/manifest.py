@@ -20,7 +20,7 @@ from services.backup.archive import Member
 from services.ingest.store import accepted
 from shared.domain.schema import Instant, Many, Noun, Whole, dump, load
 from shared.errors import BadPayload, ConfigurationError
-from shared.keys import key_id, load_public
+from shared.keys import key_id, load_public, load_publics
 
 FORMAT = 1
 FINGERPRINT = b"countersign backup: which ledger key"
@@ -140,6 +140,16 @@ def event_line(row: Any) -> dict[str, str]:
     """What names an accepted event without telling what is in it."""
     names = ("id", "source", "endpoint", "type", "received_at")
     return {name: str(getattr(row, name)) for name in names}
+
+
+def is_known_key(folder: Path, name: str, wanted: str) -> bool:
+    """Whether the folder has this key: its public half where it was rotated meanwhile.
+
+    Raises `ConfigurationError` where the folder holds no keys.
+    """
+    if fingerprints(folder).get(name) == wanted:
+        return True
+    return name != "ledger" and wanted in load_publics(folder, name)
 
 
 def fingerprints(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from sqlalchemy import inspect
 
 from services.audit.ledger import edge_of
 from services.backup.archive import Archive
-from services.backup.manifest import Manifest, fingerprints, read_manifest
+from services.backup.manifest import Manifest, is_known_key, read_manifest
 from services.backup.rows import advance_sequences, insert_lines
 from services.backup.taking import FILES, MESSAGES, Told, parsed, tables_of
 from services.embedded import prepare_databases
@@ -111,8 +111,9 @@ def _refuse_other_keys(home: Installation, source: Source, keys: Path | None) ->
 
 def refuse_other_keys(folder: Path, manifest: Manifest) -> None:
     """Raises `ConfigurationError` naming the keys that the backup was not made with."""
-    found = fingerprints(folder)
-    other = [name for name, wanted in manifest.keys.items() if found.get(name) != wanted]
+    other = [
+        name for name, wanted in manifest.keys.items() if not is_known_key(folder, name, wanted)
+    ]
     if other:
         raise ConfigurationError(
             f"the keys in {folder} are not those of the backup ({', '.join(other)}): "

@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 
+from services.audit.checkpoints import LOG_NAME, rotate_checkpoints, sign_edge
 from services.audit.commands import deps_of
+from services.audit.notes import sign_note
 from services.backup import restoring
+from services.backup.manifest import read_manifest
 from services.backup.missing import newer_checkpoint
 from services.backup.taking import take
 from services.embedded import prepare_databases
 from services.installation import Installation, RunSettings
 from services.occupied import occupied, occupy, owner
-from shared.db import open_database
 from shared.errors import BadPayload, ConfigurationError
-from shared.migrations import migrate
+from shared.keys import rotate_key
+from shared.proof import Checkpoint
 
 
 def quiet(_: str, __: int) -> Callable[[int], None]:
@@ -149,27 +152,23 @@ def test_a_second_product_in_the_same_folder_is_refused(home: Installation) -> N
     assert owner(home.root) is None
 
 
-def test_an_older_backup_is_brought_to_the_newest_schema(file: Path, tmp_path: Path) -> None:
-    """The first revision of ingest had no options of an endpoint."""
-    old = tmp_path / "old.zip"
-    with zipfile.ZipFile(file) as source, zipfile.ZipFile(old, "w") as target:
-        for one in source.namelist():
-            target.writestr(one, source.read(one))
-    older = manifest_with(old, lambda manifest: manifest["revisions"].update(ingest="0001"))
-    new = restore(older, tmp_path / "new")
-    engine = open_database(new.database("ingest"), pooled=False)
-    migrate(engine, "ingest")
-    engine.dispose()
+def test_keys_that_were_rotated_after_the_backup_still_fit(
+    home: Installation, tmp_path: Path
+) -> None:
+    take(home, tmp_path / "bare.zip")
+    rotate_key(home.keys, "decisions")
+    rotate_checkpoints(home.keys)
+    assert restore(tmp_path / "bare.zip", tmp_path / "new", keys=home.keys).prepare() is False
 
 
 def test_a_checkpoint_of_later_tells_the_gap(home: Installation, file: Path) -> None:
-    from services.audit.checkpoints import sign_edge
-    from services.backup.manifest import read_manifest
-
     reach = read_manifest(zipfile.ZipFile(file).read("manifest.json")).reach
     deps = deps_of(home)
     with deps.unit_of_work.begin() as unit:
         note = sign_edge(unit, deps.signer).note
-    assert "reaches further" in newer_checkpoint(note, reach, [deps.vkey])
+    assert "reaches further" in newer_checkpoint(note, reach, deps.vkeys())
+    text = Checkpoint(origin=LOG_NAME, size=reach.entries + 7, root=bytes(32)).text()
+    later = sign_note(text, LOG_NAME, deps.signer.key())
+    assert "7 are not in the backup" in newer_checkpoint(later, reach, deps.vkeys())
     with pytest.raises(ConfigurationError, match="no checkpoint of this log"):
-        newer_checkpoint(note.replace("\n0\n", "\n5\n"), reach, [deps.vkey])
+        newer_checkpoint(note.replace("\n0\n", "\n5\n"), reach, deps.vkeys())
