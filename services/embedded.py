@@ -150,15 +150,13 @@ def supervise(home: Installation) -> Supervisor:
 
 def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
-    for service in SERVICES:
-        engine = open_database(home.database(service.name), pooled=False)
-        make_schema(engine)
-        migrate(engine, service.name)
-        engine.dispose()
-    sessions = open_database(home.database("sessions"), pooled=False)
-    make_schema(sessions)
-    migrate(sessions, "sessions")
-    sessions.dispose()
+    for name in (*(service.name for service in SERVICES), "sessions"):
+        engine = open_database(home.database(name), pooled=False)
+        try:
+            make_schema(engine)
+            migrate(engine, name)
+        finally:
+            engine.dispose()
     connection = connect(home.bus_url)
     declare(connection)
     connection.release()
