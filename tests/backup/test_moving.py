@@ -14,6 +14,7 @@ from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.product import Client, Product, eventually
 
+ANOTHER = "33333333-3333-5333-8333-333333333333"
 OF_TOMORROW = {
     "id": "11111111-1111-5111-8111-111111111111",
     "topic": "event.received",
@@ -98,6 +99,8 @@ def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
             assert "schema 99" in new.command("dead", "list").stdout
             assert new.command("resume").returncode == 0
             eventually(lambda: client.get(f"/api/cards/{card}")["change"]["state"] == "applied")
+            send(host.url, {**OF_TOMORROW, "id": ANOTHER})
+            eventually(lambda: ANOTHER in new.command("dead", "list").stdout)
             assert new.command("demo").returncode == 0
             eventually(lambda: client.get("/api/log/balance")["waiting"] == 0, 30, new.said)
             assert client.get("/api/log/balance")["difference"] == 0
