@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.backup.world import (
+    approved_card,
     carry_the_crm,
     changes_of_the_crm,
     count,
+    has_receipt,
     hashes,
     ids,
     listed,
@@ -16,6 +18,7 @@ from tests.backup.world import (
     open_the_caps,
     restored_beside,
     started,
+    state_of,
 )
 from tests.faults.approver import Approver
 from tests.faults.load import Load
@@ -81,3 +84,34 @@ def is_known(line: str, unknown: set[str], written_before: set[str]) -> bool:
     """Named at the restore; or written before it, found again and not written twice."""
     is_found_again = "receipt only at" in line and any(one in line for one in written_before)
     return is_found_again or any(one in line for one in unknown)
+
+
+def test_a_change_written_after_the_backup_is_found_again_and_not_written_twice(
+    tmp_path: Path,
+) -> None:
+    old, file = Product(folder=tmp_path / "old"), tmp_path / "backup.zip"
+    with started(old):
+        assert old.command("demo").returncode == 0
+        client = old.client()
+        assert old.command("stop").returncode == 0
+        card = approved_card(client)
+        eventually(lambda: has_receipt(client, card))
+        assert old.command("backup", str(file), "--with-keys").returncode == 0
+        assert old.command("resume").returncode == 0
+        eventually(lambda: state_of(client, card) == "applied")
+    [change] = changes_of_the_crm(old)
+
+    new = restored_beside(old, tmp_path / "new")
+    said = new.command("restore", str(file))
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert "Writing was stopped when the backup was made." in said.stdout
+    carry_the_crm(old, new)
+    with started(new):
+        # Tokens of people came back with the backup: the same client goes on.
+        assert state_of(client, card) == "intended"
+        assert new.command("resume").returncode == 0
+        eventually(lambda: state_of(client, card) == "applied", 30, new.said)
+        assert changes_of_the_crm(new) == {change}
+        moments = "SELECT count(DISTINCT at) FROM history WHERE change_id IS NOT NULL"
+        assert count(new, "crm", moments) == 1
+        assert new.command("verify").returncode == 0

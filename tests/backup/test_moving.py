@@ -9,10 +9,10 @@ from pathlib import Path
 from shared.bus.publisher import Publisher
 from shared.bus.transports.sqlite import url_of
 from shared.outbox import Outgoing
-from tests.backup.world import count, started
+from tests.backup.world import approved_card, count, has_receipt, started, state_of
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
-from tests.product import Client, Product, eventually
+from tests.product import Product, eventually
 
 ANOTHER = "33333333-3333-5333-8333-333333333333"
 OF_TOMORROW = {
@@ -35,21 +35,6 @@ def send(broker_url: str, message: dict[str, object]) -> None:
     topic = str(message["topic"])
     assert publisher.send([Outgoing(id=str(message["id"]), topic=topic, text=text)]) == set()
     publisher.close()
-
-
-def approved_card(client: Client) -> str:
-    """A card that a person has approved while writing is stopped."""
-    rows = eventually(lambda: client.get("/api/cards")["rows"])
-    card = rows[0]["id"]
-    digest = client.get(f"/api/cards/{card}/now")["card_digest"]
-    answer = client.post(f"/api/cards/{card}/approve", card_digest=digest, confirmed=True)
-    assert answer.status_code == 200, answer.text
-    return card
-
-
-def has_receipt(client: Client, card: str) -> bool:
-    change = client.get(f"/api/cards/{card}")["change"]
-    return change is not None and change["receipt_seq"] is not None
 
 
 def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
@@ -98,7 +83,7 @@ def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
         with started(new):
             assert "schema 99" in new.command("dead", "list").stdout
             assert new.command("resume").returncode == 0
-            eventually(lambda: client.get(f"/api/cards/{card}")["change"]["state"] == "applied")
+            eventually(lambda: state_of(client, card) == "applied")
             send(host.url, {**OF_TOMORROW, "id": ANOTHER})
             eventually(lambda: ANOTHER in new.command("dead", "list").stdout)
             assert new.command("demo").returncode == 0

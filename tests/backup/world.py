@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from services.backup.archive import Archive
 from services.backup.manifest import Manifest, read_manifest
 from tests.faults.reconcile import OUTSIDE, waiting
-from tests.product import ROOT, Product
+from tests.product import ROOT, Client, Product, eventually
 
 
 def manifest_of(file: Path) -> Manifest:
@@ -93,3 +93,22 @@ def rows(product: Product, database: str, query: str) -> Sequence[Any]:
     path = product.folder / "data" / f"{database}.db"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as db:
         return db.execute(query).fetchall()
+
+
+def approved_card(client: Client) -> str:
+    """A card that a person has approved while writing is stopped."""
+    rows = eventually(lambda: client.get("/api/cards")["rows"])
+    card = rows[0]["id"]
+    digest = client.get(f"/api/cards/{card}/now")["card_digest"]
+    answer = client.post(f"/api/cards/{card}/approve", card_digest=digest, confirmed=True)
+    assert answer.status_code == 200, answer.text
+    return card
+
+
+def has_receipt(client: Client, card: str) -> bool:
+    change = client.get(f"/api/cards/{card}")["change"]
+    return change is not None and change["receipt_seq"] is not None
+
+
+def state_of(client: Client, card: str) -> str:
+    return str(client.get(f"/api/cards/{card}")["change"]["state"])
