@@ -44,7 +44,7 @@ def main(ctx: click.Context) -> None:
 
     configure_logs()
     if ctx.invoked_subcommand not in ONE_PROCESS:
-        ctx.obj = _home(is_start=ctx.invoked_subcommand == "run")
+        ctx.obj = _home(is_start=ctx.invoked_subcommand in {"run", "restore"})
 
 
 def _home(*, is_start: bool) -> Home:
@@ -67,7 +67,9 @@ def run(home: Home) -> None:
         raise ConfigurationError("PROCESS is set: one process starts with `serve` or `work`")
     is_first = home.prepare()
     from services.embedded import supervise
+    from services.occupied import occupy
 
+    occupy(home.root)
     tree = supervise(home)
     _welcome(home, is_first=is_first)
     tree.run()

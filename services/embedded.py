@@ -60,21 +60,45 @@ class Supervisor:
     home: Installation
     children: list[Child] = field(default_factory=list)
     stopping: bool = False
+    renewing: bool = False
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; returns when every child has ended."""
         signal.signal(signal.SIGTERM, self._end)
         signal.signal(signal.SIGINT, self._end)
+        signal.signal(signal.SIGUSR1, self._renew)
         gc.freeze()
         for child in self.children:
             self._start(child)
         while not self.stopping:
             self._replace_dead()
+            if self.renewing:
+                self._renew_all()
             time.sleep(0.1)
         self._stop_all()
 
     def _end(self, *_: object) -> None:
         self.stopping = True
+
+    def _renew(self, *_: object) -> None:
+        self.renewing = True
+
+    def _renew_all(self) -> None:
+        """One after the other, with the secrets of now; a worker finishes what is in hand.
+
+        granian starts each new web process before it ends the old one.
+        """
+        self.renewing = False
+        for child in self.children:
+            log.info("begins anew", process=child.name)
+            if child.name == "web" and self.home.run.is_loopback:
+                _signal(child.pid, signal.SIGHUP)
+                continue
+            old = child.pid
+            _signal(old, signal.SIGTERM)
+            while child.pid in {0, old} and not self.stopping:
+                self._replace_dead()
+                time.sleep(0.05)
 
     def _start(self, child: Child) -> None:
         sys.stdout.flush()
@@ -126,15 +150,13 @@ def supervise(home: Installation) -> Supervisor:
 
 def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
-    for service in SERVICES:
-        engine = open_database(home.database(service.name), pooled=False)
-        make_schema(engine)
-        migrate(engine, service.name)
-        engine.dispose()
-    sessions = open_database(home.database("sessions"), pooled=False)
-    make_schema(sessions)
-    migrate(sessions, "sessions")
-    sessions.dispose()
+    for name in (*(service.name for service in SERVICES), "sessions"):
+        engine = open_database(home.database(name), pooled=False)
+        try:
+            make_schema(engine)
+            migrate(engine, name)
+        finally:
+            engine.dispose()
     connection = connect(home.bus_url)
     declare(connection)
     connection.release()
@@ -195,6 +217,7 @@ def _become(child: Child, parent: int) -> None:
         show_name(child.name)
         die_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # The supervisor alone answers Ctrl-C.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # As it alone lets others begin anew.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         child.run()
         code = 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.occupied import refuse_unfit
 from shared.bus.transports.sqlite import url_of
 from shared.db import in_schema
 from shared.disk import refuse_network_disk
@@ -174,9 +175,10 @@ class Installation:
         """Make what is missing; returns whether this is the first start.
 
         Raises `ConfigurationError` for a folder that cannot be written or lies on a network disk,
-        and where an installation has lost a key.
+        where an installation has lost a key, and where a restore did not end.
         """
         refuse_network_disk(self.root)
+        refuse_unfit(self.root, on_servers=bool(self.run.database_url and self.run.broker_url))
         is_first = not self.people.exists()
         try:
             for folder in (self.root, self.keys, self.wake, self.root / "raw"):

@@ -1,7 +1,7 @@
 """Where the four services meet in one process tree: the web application and the commands.
 
-Beside this module only `services/embedded.py`, `services/status.py` and the command line know all
-four; the services know nothing of each other.
+Beside this module only `services/embedded.py`, `services/status.py`, `services/backup/` and the
+command line know all four; the services know nothing of each other.
 """
 
 from __future__ import annotations
@@ -107,21 +107,29 @@ def set_writing(home: Home, *, stopped: bool, reason: str) -> None:
 def commands() -> dict[str, click.Command]:
     """The commands of the services, by name."""
     from services.audit.commands import export, reindex, verify
+    from services.backup.commands import backup, migrate, restore
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
+    from services.keys import keys, reload, sign_out_everyone
     from services.notices import notices
     from services.writer.policy_cli import policy
 
     return {
+        "backup": backup,
         "dead": dead,
         "erase": erase,
         "export": export,
+        "keys": keys,
+        "migrate": migrate,
         "notices": notices,
         "people": _people_group(),
         "policy": policy,
         "reindex": reindex,
+        "reload": reload,
         "replay": replay,
+        "restore": restore,
+        "sign-out-everyone": sign_out_everyone,
         "source": source,
         "verify": verify,
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -18,6 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from shared.errors import ConfigurationError
 
+T = TypeVar("T")
+
 
 def make_key(folder: Path, name: str) -> None:
     """Write ``<name>.ed25519`` (mode 0600) and ``<name>.pub`` unless they are there."""
@@ -26,8 +30,66 @@ def make_key(folder: Path, name: str) -> None:
         return
     key = Ed25519PrivateKey.generate()
     write_secret(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (folder / f"{name}.pub").write_bytes(public)
+    (folder / f"{name}.pub").write_bytes(_public_pem(key.public_key()))
+
+
+def rotate_key(folder: Path, name: str) -> str:
+    """Replace the signing key ``name`` by a new one; returns the new key id."""
+    key = Ed25519PrivateKey.generate()
+    replace_key(folder, name, key)
+    return key_id(key.public_key())
+
+
+def replace_key(folder: Path, name: str, key: Ed25519PrivateKey) -> None:
+    """Put ``key`` in the place of the signing key ``name``; the old private key is gone then.
+
+    Public keys stay as ``<name>-<key id>.pub``, the new one before anything is signed with it:
+    whoever reads in between can check every signature that there is.
+    """
+    for public in (load_public(folder / f"{name}.pub"), key.public_key()):
+        kept = folder / f"{name}-{key_id(public)}.pub"
+        if not kept.exists():
+            write_secret(kept, _public_pem(public))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    replace_file(folder / f"{name}.ed25519", private)
+    replace_file(folder / f"{name}.pub", _public_pem(key.public_key()))
+
+
+def _public_pem(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Whole and at once, readable by its owner alone."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    write_secret(new, data)
+    new.rename(path)
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Tells whether a file, or what lies in a folder, is another than before."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_ino
+
+
+class Reread(Generic[T]):
+    """What ``read`` made of ``path``, made anew whenever the file or folder is another one."""
+
+    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+        self._path, self._read = path, read
+        self._seen, self._found = stamp_of(path), read(path)
+
+    def __call__(self) -> T:
+        seen = stamp_of(self._path)
+        if seen != self._seen:
+            # The stamp is older than the bytes: a change in between is seen the next time.
+            self._found = self._read(self._path)
+            self._seen = seen
+        return self._found
 
 
 def write_secret(path: Path, data: bytes) -> None:

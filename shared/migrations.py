@@ -25,7 +25,25 @@ def migrate(engine: Engine, service: str) -> None:
         return
     if found is not None and found not in known:
         raise _too_new(service, found)
-    _upgrade(engine, service)
+    _upgrade(engine, service, "head")
+
+
+def migrate_to(engine: Engine, service: str, revision: str) -> None:
+    """Make the tables as they were at ``revision``: what is restored then fits into them.
+
+    Raises `ConfigurationError` for a revision that this version does not know.
+    """
+    if revision not in _known(service):
+        raise ConfigurationError(
+            f"the backup of {service} was made by a newer version ({revision}): "
+            "restore it with that version"
+        )
+    _upgrade(engine, service, revision)
+
+
+def newest(service: str) -> str:
+    """The revision that this version brings a database to."""
+    return _known(service)[-1]
 
 
 def require_newest(engine: Engine, service: str) -> None:
@@ -73,10 +91,10 @@ def _known(service: str) -> list[str]:
     return [match.group(1) for match in found if match]
 
 
-def _upgrade(engine: Engine, service: str) -> None:
+def _upgrade(engine: Engine, service: str, revision: str) -> None:
     from alembic import command
 
     config = config_for(service)
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

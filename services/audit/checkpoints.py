@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,21 +18,22 @@ from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, ConfigurationError
-from shared.keys import load_private
+from shared.keys import Reread, load_private, replace_file, replace_key, write_secret
 from shared.outbox import Unit
 from shared.proof import Checkpoint, VerifierKey, parse_vkey
 
 LOG_NAME = "countersign/log"
+VKEY = "checkpoints.vkey"
 LOG_CHAIN = ids.derive("log")
 MOST_UNSEALED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """The log's name and key."""
+    """The log's name and key, which is asked each time: a rotated one signs from then on."""
 
     name: str
-    key: Ed25519PrivateKey = field(repr=False)
+    key: Callable[[], Ed25519PrivateKey] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,28 +49,58 @@ class SignedCheckpoint:
 def load_signer(folder: Path) -> Signer:
     """From ``checkpoints.ed25519`` and its vkey file, which is made where it is missing.
 
-    Raises `ConfigurationError`, also where the two do not belong together.
+    Raises `ConfigurationError`, also where no vkey file belongs to it.
     """
-    key = load_private(folder / "checkpoints.ed25519")
+    key = Reread(folder / "checkpoints.ed25519", load_private)
     write_vkey(folder)
-    vkey = load_vkey(folder)
-    if vkey.public_key != key.public_key().public_bytes_raw():
-        raise ConfigurationError("checkpoints.vkey is not of checkpoints.ed25519: restore one")
-    return Signer(name=vkey.name, key=key)
+    public = key().public_key().public_bytes_raw()
+    if all(vkey.public_key != public for vkey in load_vkeys(folder)()):
+        raise ConfigurationError("no checkpoints.vkey is of checkpoints.ed25519: restore it")
+    return Signer(name=LOG_NAME, key=key)
 
 
 def write_vkey(folder: Path) -> None:
     """Make ``checkpoints.vkey`` of the private key, unless it is there."""
-    path = folder / "checkpoints.vkey"
+    path = folder / VKEY
     if not path.exists():
         key = load_private(folder / "checkpoints.ed25519")
         path.write_text(vkey_of(LOG_NAME, key).text() + "\n", encoding="utf-8")
 
 
-def load_vkey(folder: Path) -> VerifierKey:
-    """The key that checkpoints are checked with. Raises `ConfigurationError`."""
+def load_vkeys(folder: Path) -> Callable[[], tuple[VerifierKey, ...]]:
+    """The keys that checkpoints are checked with, the newest first; a new one counts at once.
+
+    Raises `ConfigurationError` where there is none.
+    """
+    return Reread(folder, _vkeys)
+
+
+def rotate_checkpoints(folder: Path) -> str:
+    """A new key for sealing; what the old one sealed is still checked with its own vkey.
+
+    The new vkey is there before the new key signs anything. Returns its key id in hex.
+    """
+    old = _vkey(folder / VKEY)
+    key = Ed25519PrivateKey.generate()
+    new = vkey_of(LOG_NAME, key)
+    for vkey in (old, new):
+        kept = folder / f"checkpoints-{vkey.key_id.hex()}.vkey"
+        if not kept.exists():
+            write_secret(kept, f"{vkey.text()}\n".encode())
+    replace_key(folder, "checkpoints", key)
+    replace_file(folder / VKEY, f"{new.text()}\n".encode())
+    return new.key_id.hex()
+
+
+def _vkeys(folder: Path) -> tuple[VerifierKey, ...]:
+    newest = _vkey(folder / VKEY)
+    older = [_vkey(path) for path in sorted(folder.glob("checkpoints-*.vkey"))]
+    return (newest, *(vkey for vkey in older if vkey != newest))
+
+
+def _vkey(path: Path) -> VerifierKey:
     try:
-        return parse_vkey((folder / "checkpoints.vkey").read_text(encoding="utf-8").strip())
+        return parse_vkey(path.read_text(encoding="utf-8").strip())
     except (OSError, BadPayload) as error:
         raise ConfigurationError("no readable checkpoints.vkey: copy it from the audit") from error
 
@@ -80,7 +112,7 @@ def sign_edge(unit: Unit, signer: Signer) -> SignedCheckpoint:
     signed = SignedCheckpoint(
         size=frontier.size,
         root=checkpoint.root.hex(),
-        note=sign_note(checkpoint.text(), signer.name, signer.key),
+        note=sign_note(checkpoint.text(), signer.name, signer.key()),
         at=rfc3339(unit.now),
     )
     row = {"size": signed.size, "root": signed.root, "note": signed.note, "at": signed.at}

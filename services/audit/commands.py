@@ -29,23 +29,30 @@ def deps_of(home: Any) -> WorkerDeps:
 @click.pass_obj
 def verify(home: Any, witness: Path | None, vkey: str | None) -> None:
     """Prove the log: export it and check every entry with the independent verifier."""
+    answer = judge(deps_of(home), witness=witness, vkey=vkey)
+    click.echo(answer.stdout, nl=False)
+    if answer.returncode:
+        click.echo(answer.stderr, nl=False, err=True)
+        sys.exit(answer.returncode)
+
+
+def judge(
+    deps: WorkerDeps, *, witness: Path | None = None, vkey: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What the independent verifier says of the whole log, sealed up to now."""
     from services.audit.checkpoints import seal_waiting
     from services.audit.export import write_export
 
-    deps = deps_of(home)
     seal_waiting(deps)
     with tempfile.TemporaryDirectory(prefix="countersign-verify-") as name:
         folder = Path(name)
         write_export(deps, folder)
         command = [sys.executable, "-I", str(VERIFIER), str(folder)]
-        command += ["--vkey", vkey or deps.vkey.text()]
+        for text in [vkey] if vkey else [known.text() for known in deps.vkeys()]:
+            command += ["--vkey", text]
         command += ["--witness", str(witness)] if witness else []
         # Another process with an isolated interpreter: nothing of ours can help it along.
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own file
-    click.echo(answer.stdout, nl=False)
-    if answer.returncode:
-        click.echo(answer.stderr, nl=False, err=True)
-        sys.exit(answer.returncode)
+        return subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own file
 
 
 @click.command()

@@ -33,7 +33,8 @@ class LedgerUnits(UnitOfWork):
 class Deps:
     """``books`` are the databases of all services, only read, for the balance and the ages.
 
-    ``search_months`` is how many months search keeps; 0 keeps all.
+    ``vkeys`` gives the log's verifier keys, the newest first. ``search_months`` is how many months
+    search keeps; 0 keeps all.
     """
 
     engine: Engine
@@ -42,7 +43,7 @@ class Deps:
     clock: Callable[[], datetime]
     vault: Vault
     index: SearchIndex
-    vkey: VerifierKey
+    vkeys: Callable[[], tuple[VerifierKey, ...]]
     books: Engine
     search_months: int = 0
 

@@ -82,7 +82,7 @@ def write_export(
             told(written)
     with (folder / CHECKPOINTS_FILE).open("w", encoding="utf-8") as file:
         file.writelines(checkpoints)
-    (folder / VKEY_FILE).write_text(deps.vkey.text() + "\n", encoding="utf-8")
+    (folder / VKEY_FILE).write_text(_vkey_lines(deps), encoding="utf-8")
     return written
 
 
@@ -94,13 +94,18 @@ def zip_stream(deps: Deps) -> Iterator[bytes]:
         for name, lines in (
             (ENTRIES_FILE, entry_lines(deps, with_bodies=False, size=size)),
             (CHECKPOINTS_FILE, iter(checkpoints)),
-            (VKEY_FILE, iter([deps.vkey.text() + "\n"])),
+            (VKEY_FILE, iter([_vkey_lines(deps)])),
         ):
             with archive.open(name, "w") as file:
                 for line in lines:
                     file.write(line.encode())
                     yield sink.take()
     yield sink.take()
+
+
+def _vkey_lines(deps: Deps) -> str:
+    """Old keys too: what they sealed is in the log."""
+    return "".join(f"{vkey.text()}\n" for vkey in deps.vkeys())
 
 
 class _Sink(io.RawIOBase):

@@ -70,7 +70,7 @@ def _path(db: Connection, seq: int, sealed: SignedCheckpoint | None) -> list[byt
 
 def _holds(deps: Deps, leaf: bytes, seq: int, path: list[bytes], sealed: SignedCheckpoint) -> bool:
     try:
-        checkpoint = open_checkpoint(sealed.note, [deps.vkey])
+        checkpoint = open_checkpoint(sealed.note, deps.vkeys())
     except (BadPayload, BadSignature):
         return False
     return checkpoint.size == sealed.size and verify_inclusion(

@@ -74,6 +74,14 @@ def of_chain(db: Connection, vault: Vault, chain: str) -> list[Logged]:
     return _open(db, vault, _entries().where(ENTRIES.c.chain == chain).order_by(ENTRIES.c.seq))
 
 
+def of_messages(db: Connection, vault: Vault, ids: Sequence[str]) -> list[Logged]:
+    """The entries of these messages, in ledger order; fewer where the log lacks some."""
+    found = list[Logged]()
+    for some in chunks(ids):
+        found += _open(db, vault, _entries().where(ENTRIES.c.message_id.in_(some)))
+    return sorted(found, key=lambda logged: logged.seq)
+
+
 def of_chains_before(db: Connection, vault: Vault, chains: Sequence[str], seq: int) -> list[Logged]:
     """The entries of these chains below ``seq``, in ledger order."""
     found = list[Logged]()

@@ -99,7 +99,7 @@ def _log(blueprint: Blueprint, deps: WebDeps) -> None:
             last = last_checkpoint(db)
         if last is None:
             raise NotFound("the log has no checkpoint yet")
-        return jsonify({**asdict(last), "vkey": deps.vkey.text()})
+        return jsonify({**asdict(last), "vkey": deps.vkeys()[0].text()})
 
     @blueprint.get("/log/balance")
     @role("support", "admin", "auditor")

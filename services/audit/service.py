@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.audit.books import open_books
-from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
+from services.audit.checkpoints import load_signer, load_vkeys, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
 from services.audit.measures import ages, balance_measures, measures
@@ -81,7 +81,7 @@ def wire_web(settings: Settings) -> WebDeps:
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
-        vkey=load_vkey(settings.keys_dir),
+        vkeys=load_vkeys(settings.keys_dir),
         books=open_books(settings.reconciler_database_url),
         search_months=settings.search_months,
     )
@@ -100,7 +100,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         clock=now,
         vault=load_vault(settings.keys_dir),
         index=open_index(settings.search_url, INDICES),
-        vkey=load_vkey(settings.keys_dir),
+        vkeys=load_vkeys(settings.keys_dir),
         books=open_books(settings.reconciler_database_url),
         search_months=settings.search_months,
         signer=signer,

@@ -18,13 +18,13 @@ from sqlalchemy import bindparam, select, update
 from services.ingest.deps import WorkerDeps
 from services.ingest.hook import Hook
 from services.ingest.raw import expire
+from services.ingest.sent import event_message, refusal_message
 from services.ingest.source import WHY_ASIDE, Description, Identity, Raw, Source
 from services.ingest.sources import SOURCES
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
 from shared.db import checkpoint, reading, turn_to_write, writing
-from shared.domain import ids
 from shared.domain.event import Attachment, Event
 from shared.domain.schema import parse_instant, rfc3339
 from shared.domain.topics import TOPICS, Topic
@@ -234,16 +234,15 @@ def _set_aside(reader: _Reader, row: Row, reason: str, detail: str) -> Envelope:
 
 
 def _about(row: Row, topic: Topic, noun: Any) -> Envelope:
-    """The message of an accepted happening; sent on purpose again it has another id."""
-    subject = f"event/{row['id']}"
+    """The message of an accepted happening."""
     return Envelope(
-        id=ids.message_id(row["id"], str(topic), f"{subject}#{row['replays']}"),
+        id=event_message(row["id"], str(topic), row["replays"]),
         topic=topic,
         schema=TOPICS[topic].version,
         chain=row["id"],
         cause=None,
         actor=f"source:{row['source']}",
-        subject=subject,
+        subject=f"event/{row['id']}",
         at=parse_instant(row["received_at"]),
         traceparent=traceparent(row["id"]),
         body=body_of(topic, noun),
@@ -260,7 +259,7 @@ def _next_refusals(deps: WorkerDeps) -> list[Reported]:
 
 def _refusal(row: Row) -> Envelope:
     """A request that was answered with an error is a chain of its own."""
-    topic, subject = Topic.EVENT_REJECTED, f"request/{row['id']}"
+    topic = Topic.EVENT_REJECTED
     body = {
         "source": row["source"],
         "endpoint": row["endpoint"],
@@ -273,13 +272,13 @@ def _refusal(row: Row) -> Envelope:
         "count": row["count"],
     }
     return Envelope(
-        id=ids.message_id(row["id"], str(topic), subject),
+        id=refusal_message(row["id"]),
         topic=topic,
         schema=TOPICS[topic].version,
         chain=row["id"],
         cause=None,
         actor=f"source:{row['source']}",
-        subject=subject,
+        subject=f"request/{row['id']}",
         at=parse_instant(row["received_at"]),
         traceparent=traceparent(row["id"]),
         body=body_of(topic, body),

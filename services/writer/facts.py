@@ -42,10 +42,10 @@ def standings(accounts: Sequence[Account]) -> Mapping[str, Standing]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where facts come from that no table holds; both are read anew each time."""
+    """Where facts come from that no table holds; all are read anew each time."""
 
     people: Callable[[], Sequence[Account]]
-    decision_keys: Mapping[str, Ed25519PublicKey]
+    decision_keys: Callable[[], Mapping[str, Ed25519PublicKey]]
     log_keys: Callable[[], tuple[VerifierKey, ...]]
 
 
@@ -71,7 +71,7 @@ def collect(
         policy=in_force.policy,
         problem=in_force.problem,
         shown_policy=shown,
-        keys=sources.decision_keys,
+        keys=sources.decision_keys(),
         people=standings(sources.people()),
         stops=switch.stops(db),
         stopped=switch.is_stopped(db),

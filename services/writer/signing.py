@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from shared.domain.decision import Decision
 from shared.errors import ConfigurationError, StoreUnavailable
-from shared.keys import key_id, load_private, load_publics
+from shared.keys import Reread, key_id, load_private, load_publics
 from shared.proof import VerifierKey, parse_vkey
 
 DECISIONS = "decisions"
@@ -19,24 +19,35 @@ DECISIONS = "decisions"
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """The key that turns what a person clicked into something the gate accepts."""
+    """The key that turns what a person clicked into something the gate accepts.
 
-    key: Ed25519PrivateKey
+    ``key`` is asked each time: a key that was rotated meanwhile signs from then on.
+    """
+
+    key: Callable[[], Ed25519PrivateKey]
 
     def sign(self, decision: Decision) -> Decision:
         """The decision with key id and signature."""
-        named = replace(decision, key_id=key_id(self.key.public_key()))
-        signature = self.key.sign(named.signed_bytes())
+        key = self.key()
+        named = replace(decision, key_id=key_id(key.public_key()))
+        signature = key.sign(named.signed_bytes())
         return replace(named, signature=base64.b64encode(signature).decode())
 
 
 def load_signer(keys_dir: Path) -> Signer:
     """Raises `ConfigurationError` where the key is missing."""
-    return Signer(key=load_private(keys_dir / f"{DECISIONS}.ed25519"))
+    return Signer(key=Reread(keys_dir / f"{DECISIONS}.ed25519", load_private))
 
 
-def decision_keys(keys_dir: Path) -> Mapping[str, Ed25519PublicKey]:
-    """Every public key that ever signed decisions, by key id."""
+def decision_keys(keys_dir: Path) -> Callable[[], Mapping[str, Ed25519PublicKey]]:
+    """Every public key that ever signed decisions, by key id; a new one counts at once.
+
+    Raises `ConfigurationError` where there is none.
+    """
+    return Reread(keys_dir, _public_keys)
+
+
+def _public_keys(keys_dir: Path) -> Mapping[str, Ed25519PublicKey]:
     keys = load_publics(keys_dir, DECISIONS)
     if not keys:
         raise ConfigurationError(f"no {DECISIONS}.pub: copy it from where decisions are signed")

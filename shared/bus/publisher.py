@@ -12,6 +12,7 @@ from kombu.messaging import Producer
 from shared.bus.connection import Connection, connect, is_blocked, translated
 from shared.bus.topology import DEAD, DELAY, EVENTS, Delay
 from shared.bus.transports import PublishError
+from shared.bus.waiting import Waiting
 from shared.errors import BrokerUnavailable, Unavailable
 from shared.outbox import Outgoing
 
@@ -57,6 +58,13 @@ class Publisher:
     def requeue(self, queue: str, message_id: str, text: str) -> None:
         """Straight to one work queue, with the same id (a replay)."""
         self._one("", queue, message_id, text, {})
+
+    def put(self, messages: Sequence[Waiting]) -> None:
+        """Bring messages back to the places where they waited, as one batch."""
+        with self._batch() as producer:
+            for message in messages:
+                exchange, key, headers = message.address()
+                _publish(producer, exchange, key, message.message_id, message.text, headers)
 
     def acknowledge(self, messages: Sequence[Any]) -> None:
         """Acknowledge in one go, on the channel that delivered. A lost channel is no error:

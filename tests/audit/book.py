@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from services.audit.checkpoints import load_signer, load_vkey
+from services.audit.checkpoints import load_signer, load_vkeys
 from services.audit.deps import LedgerUnits, WorkerDeps
 from services.audit.handlers import log
 from services.audit.projection import Projection
@@ -68,7 +68,7 @@ class Book:
             clock=lambda: self.at,
             vault=load_vault(keys),
             index=open_fts5(f"sqlite:///{self.folder}/search.db"),
-            vkey=load_vkey(keys),
+            vkeys=load_vkeys(keys),
             books=fresh_books(self.folder),
             signer=signer,
         )

@@ -45,7 +45,10 @@ def verdict(book: Book, *extra: str) -> tuple[int, str]:
     write_export(book.deps, folder)
     command = [sys.executable, "-I", str(VERIFIER), str(folder), *extra]
     answer = subprocess.run(
-        [*command, "--vkey", book.deps.vkey.text()], capture_output=True, text=True, check=False
+        [*command, "--vkey", book.deps.vkeys()[0].text()],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return answer.returncode, answer.stdout
 
@@ -132,7 +135,7 @@ def test_a_receipt_proves_the_intent_in_the_sealed_log(book: Book) -> None:
     assert message.cause == intent.id
     assert message.subject == intent.subject
     assert receipt.entry.commitment == commitment(bytes.fromhex(receipt.salt), intent.body)
-    checkpoint = open_checkpoint(receipt.checkpoint, [book.deps.vkey])
+    checkpoint = open_checkpoint(receipt.checkpoint, book.deps.vkeys())
     assert verify_inclusion(
         leaf_hash=leaf_hash(receipt.entry.leaf()),
         index=receipt.entry.seq,
@@ -260,4 +263,4 @@ def test_checkpoints_are_signed_notes_of_this_log(book: Book) -> None:
     book.log(intended(book, Customer()))
     with reading(book.deps.engine) as db:
         note = db.scalar(select(CHECKPOINTS.c.note))
-    assert open_checkpoint(note, [book.deps.vkey]).size == 1
+    assert open_checkpoint(note, book.deps.vkeys()).size == 1

@@ -43,7 +43,7 @@ class Client:
 @pytest.fixture
 def clients(book: Book) -> dict[str, Client]:
     deps = book.deps
-    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "index", "vkey", "books")
+    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "index", "vkeys", "books")
     web_deps = WebDeps(**{name: getattr(deps, name) for name in shared})
     people = People(book.folder / "people.toml", clock=lambda: book.at)
     web = Web(settings=object, wire=lambda _: web_deps, blueprints=(api,))

@@ -99,7 +99,7 @@ def decide(
         "decided_at": NOW - timedelta(minutes=1),
         "valid_until": NOW + timedelta(hours=8),
     }
-    return replace(Signer(key=KEY).sign(Decision(**{**values, **more})), **unsigned)
+    return replace(Signer(key=lambda: KEY).sign(Decision(**{**values, **more})), **unsigned)
 
 
 def facts(**more: Any) -> Facts:
@@ -213,7 +213,7 @@ def edited_fields(value: str) -> tuple[FieldDecision, ...]:
 
 
 def rejection() -> Decision:
-    return Signer(key=KEY).sign(replace(decide(), verdict=Verdict.REJECTED))
+    return Signer(key=lambda: KEY).sign(replace(decide(), verdict=Verdict.REJECTED))
 
 
 def good_but(decision: Decision) -> World:

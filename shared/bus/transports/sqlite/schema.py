@@ -11,9 +11,13 @@ from typing import Final
 
 from amqp.exceptions import IrrecoverableConnectionError
 
+from shared.errors import ConfigurationError
+
 BUSY_SECONDS: Final = 30.0
 # The part of the schema that is made last.
 NEWEST: Final = "messages_expiring"
+# Kept in the file's own header; 0 are files from before it was kept, with the same tables.
+VERSION: Final = 1
 
 # Held while a file is made; and before a fork, so that no child inherits a half-made one.
 preparing = threading.Lock()
@@ -86,16 +90,21 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
 
 
 def prepare_file(path: Path) -> None:
-    """Make the file, readable for its owner alone, and its tables."""
+    """Make the file, readable for its owner alone, and its tables.
+
+    Raises `ConfigurationError` for a file that a newer version has made.
+    """
     with preparing:
         _create(path)
         db = open_file(path, durable=True)
         try:
+            _refuse_newer(path, db)
             if db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (NEWEST,)).fetchone():
                 return
             db.execute("BEGIN IMMEDIATE")
             for statement in SCHEMA.split(";"):
                 db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
             db.execute("COMMIT")
         finally:
             db.close()
@@ -108,6 +117,15 @@ def cut_log(path: Path) -> bool:
         return not db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     finally:
         db.close()
+
+
+def _refuse_newer(path: Path, db: sqlite3.Connection) -> None:
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise ConfigurationError(
+            f"{path.name} was made by a newer version ({found}): start that version, "
+            "or restore a backup made before the upgrade"
+        )
 
 
 def _create(path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Messages that wait at a broker, in a form that any broker of ours takes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.bus.topology import DEAD, DELAY, DELAYS, work_queues
+
+READY, PARKED = "ready", "parked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """One message of one work queue. ``place`` is ready, parked, or the name of a delay.
+
+    ``attempt`` counts the tries so far, ``reason`` says why it is parked.
+    """
+
+    queue: str
+    place: str
+    message_id: str
+    text: str
+    attempt: int = 0
+    reason: str = ""
+
+    def address(self) -> tuple[str, str, dict[str, Any]]:
+        """Exchange, routing key and headers that bring it to the same place again."""
+        tries = {"attempt": self.attempt} if self.attempt else {}
+        if self.place == READY:
+            return "", self.queue, tries
+        if self.place == PARKED:
+            return DEAD, self.queue, {"error": self.reason, **tries}
+        return DELAY, f"{self.place}.{self.queue}", tries
+
+
+def place_of(name: str) -> tuple[str, str] | None:
+    """Work queue and place that a queue's name means; ``None`` for a queue that is not ours."""
+    for queue in work_queues():
+        places = {queue: READY, f"{queue}.parked": PARKED}
+        places |= {f"{queue}.in.{delay.name}": delay.name for delay in DELAYS}
+        if name in places:
+            return queue, places[name]
+    return None

@@ -1,0 +1,134 @@
+"""Every secret is changed while people and senders go on working: no request fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.backup.world import count, ids, nothing_waits, open_the_caps, started
+from tests.faults.approver import Approver
+from tests.faults.load import Load
+from tests.product import Product, eventually
+
+EVENTS = 27
+# What an approver may well be told when two cards of one record cross; a failure is none of them.
+CROSSED = {409, 403}
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    product = Product(folder=tmp_path)
+    open_the_caps(product)
+    with started(product):
+        yield product
+
+
+@contextmanager
+def asked_all_the_time(product: Product) -> Iterator[list[str]]:
+    """A stranger who asks for a page again and again; yields what went wrong."""
+    wrong: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                status = requests.get(f"{product.url}/healthz", timeout=5).status_code
+                wrong.extend([] if status == 200 else [f"status {status}"])
+            except requests.RequestException as error:
+                wrong.append(type(error).__name__)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        stop.set()
+        thread.join()
+
+
+def run(product: Product, *words: str) -> str:
+    said = product.command(*words)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return said.stdout
+
+
+def applied(product: Product) -> int:
+    return count(product, "writer", "SELECT count(*) FROM changes WHERE state = 'applied'")
+
+
+def key_ids(product: Product) -> set[str]:
+    """Of the keys that approvals were signed with."""
+    found = ids(product, "writer", "SELECT json_extract(body, '$.key_id') FROM decisions")
+    return {str(one) for one in found}
+
+
+def test_keys_and_an_endpoints_secret_are_rotated_under_load(product: Product) -> None:
+    first, second = (Load(product=product, count=EVENTS, seconds=5, seed=n) for n in (3, 4))
+    with asked_all_the_time(product) as wrong, Approver(product.client()) as approver:
+        first.start()
+        eventually(lambda: applied(product) > 0, 30, product.said)
+        run(product, "keys", "rotate", "decisions")
+        run(product, "keys", "rotate", "checkpoints")
+        for source in ("generic-hmac", "standard-webhooks"):
+            # The sender still signs with the old one: both are valid until the next rotation.
+            run(product, "source", "rotate", source, "--name", "demo")
+        before = applied(product)
+        second.start()
+        first.join()
+        second.join()
+        eventually(lambda: nothing_waits(product), 40, product.said)
+    for load in (first, second):
+        assert load.given_up == []
+        assert load.tries == EVENTS + EVENTS // 9  # Each once, and each ninth on purpose again.
+    assert wrong == []
+    assert set(approver.refused) <= CROSSED
+    assert applied(product) > before
+    assert len(key_ids(product)) == 2
+    failed = "SELECT count(*) FROM changes WHERE state = 'failed'"
+    assert count(product, "writer", failed) == 0
+    assert run(product, "keys", "list").count("decisions") == 2
+    assert "OK. Entries: " in run(product, "verify")
+
+
+def test_a_reload_refuses_no_request_and_uses_the_new_token(product: Product) -> None:
+    old = (product.folder / "data/keys/metrics.token").read_text()
+    run(product, "keys", "rotate", "metrics")
+    processes = {child.pid for child in product.children()}
+    with asked_all_the_time(product) as wrong:
+        run(product, "reload")
+        eventually(lambda: not processes & workers(product), 40, product.said)
+    assert wrong == []
+    assert status_of(product, old) == 403
+    assert status_of(product, (product.folder / "data/keys/metrics.token").read_text()) == 200
+
+
+def workers(product: Product) -> set[int]:
+    """All processes but the server that owns the port."""
+    return {child.pid for child in product.children() if child.name() != "web"} | {
+        child.pid
+        for child in product.children()
+        if child.name() == "web" and child.ppid() != getattr(product.process, "pid", 0)
+    }
+
+
+def status_of(product: Product, token: str) -> int:
+    """Of the figures, asked as through a proxy: the token alone opens them then."""
+    headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "192.0.2.1"}
+    return requests.get(f"{product.url}/metrics", headers=headers, timeout=5).status_code
+
+
+def test_everyone_is_signed_out_at_once(product: Product) -> None:
+    session = requests.Session()
+    link = product.link()
+    session.post(link, timeout=5, headers={"Sec-Fetch-Site": "same-origin"})
+    assert session.get(f"{product.url}/account", timeout=5, allow_redirects=False).ok
+    assert "1 sessions have ended" in run(product, "sign-out-everyone")
+    answer = session.get(f"{product.url}/account", timeout=5, allow_redirects=False)
+    assert answer.status_code in {302, 303, 401}
