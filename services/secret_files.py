@@ -65,7 +65,7 @@ def make_secrets(settings: SecretsSettings) -> int:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             written += _put(place / name, content)
         for place in settings.secrets_dir.iterdir():
-            if place.name != MADE:
+            if place.is_dir() and place.name != MADE:
                 _hand_over(place, SERVER_UIDS.get(place.name, settings.process_uid))
     except OSError as error:
         raise ConfigurationError(

@@ -1,0 +1,133 @@
+"""The Kubernetes manifests: valid, the same as compose, and nobody with more than the table gives."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.processes import PROCESSES
+from services.secret_files import SecretsSettings, make_secrets
+from tests.product import ROOT
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+OVERLAY = FOLDER / "overlays" / "one-cluster"
+VERSION = "1.33"
+Table = dict[str, Any]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", FOLDER / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def objects() -> Iterator[Table]:
+    for path in (*sorted(FOLDER.glob("base/*.yaml")), *sorted(OVERLAY.glob("*.yaml"))):
+        if path.name != "kustomization.yaml":
+            yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
+
+
+def pods() -> dict[str, Table]:
+    """The pod of each workload, by its name."""
+    kinds = {"Deployment", "StatefulSet", "Job"}
+    return {
+        one["metadata"]["name"]: one["spec"]["template"]
+        for one in objects()
+        if one["kind"] in kinds
+    }
+
+
+def test_the_manifests_are_those_of_the_compose_file() -> None:
+    for name, text in generator().files().items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == text, (
+            f"{name} is old: PYTHONPATH=. python deploy/kubernetes/generate.py"
+        )
+
+
+def test_every_object_fits_the_schema_of_kubernetes() -> None:
+    found = list(objects())
+    assert len(found) > 50
+    for one in found:
+        kubernetes_validate.validate(one, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("folder", [FOLDER / "base", OVERLAY])
+def test_what_a_kustomization_names_is_there(folder: Path) -> None:
+    said = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    for name in (*said["resources"], *said.get("components", ())):
+        assert (folder / name).exists(), name
+
+
+def test_each_process_is_on_the_networks_of_the_table_and_no_other() -> None:
+    found = pods()
+    for process in PROCESSES:
+        if process.name == "secrets":
+            continue
+        labels = found[process.name]["metadata"]["labels"]
+        networks = {key.partition("/")[2] for key in labels if key.startswith("countersign.net/")}
+        assert networks == process.reaches, process.name
+
+
+def test_each_network_lets_its_members_in_and_nobody_else() -> None:
+    policies = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "NetworkPolicy"}
+    assert policies["nobody"]["spec"]["podSelector"] == {}
+    assert policies["nobody"]["spec"].keys() == {"podSelector", "policyTypes"}
+    for network in ("edge", "database", "broker", "search", "crm"):
+        [rule] = policies[f"{network}-hears"]["spec"]["ingress"]
+        member = {f"countersign.net/{network}": "member"}
+        assert rule["from"] == [{"podSelector": {"matchLabels": member}}]
+
+
+def test_each_pod_gets_the_secret_of_its_own_name_alone(tmp_path: Path) -> None:
+    make_secrets(SecretsSettings(secrets_dir=tmp_path))
+    component = yaml.safe_load((OVERLAY / "secrets" / "kustomization.yaml").read_text())
+    made = {one["name"]: one["files"] for one in component["secretGenerator"]}
+    for name, pod in pods().items():
+        volumes = pod["spec"]["volumes"]
+        mounted = {one["secret"]["secretName"] for one in volumes if "secret" in one}
+        assert mounted <= {name, "openai-api-key", "notice-urls"}, name
+        assert ("openai-api-key" in mounted) is (name == "classifier-worker")
+        for file in made.get(name, []):
+            assert (tmp_path / file).exists(), file
+
+
+def test_no_pod_is_root_and_none_can_become_it() -> None:
+    for name, pod in pods().items():
+        assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+        assert pod["spec"]["securityContext"]["runAsUser"] > 0
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        [container] = pod["spec"]["containers"]
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is (name != "elasticsearch")
+        assert container["resources"]["limits"]["memory"], name
+
+
+def test_everything_but_what_runs_once_is_probed() -> None:
+    for name, pod in pods().items():
+        [container] = pod["spec"]["containers"]
+        probes = {"startupProbe", "readinessProbe", "livenessProbe"} & container.keys()
+        assert len(probes) == (0 if name == "setup" else 3), name
+
+
+def test_only_what_may_run_more_than_once_is_scaled() -> None:
+    """The ledger, the relay of the intake and the CRM's file have one owner each."""
+    scaled = {one["metadata"]["name"] for one in objects() if "Autoscaler" in one["kind"]}
+    assert scaled == {
+        "ingest-web",
+        "classifier-worker",
+        "writer-web",
+        "writer-worker",
+        "audit-web",
+    }
