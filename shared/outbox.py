@@ -33,6 +33,7 @@ from shared.db import insert_new, reading, writing
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import TOPICS, Topic
+from shared.faultpoints import reached
 
 BATCH = 200
 
@@ -228,6 +229,8 @@ class UnitOfWork:
             for action in endings:
                 action(unit_for(None))
             self.outbox.add(connection, [e for unit in units for e in unit.envelopes])
+            reached("outbox.before_commit")
+        reached("outbox.committed")
         if any(unit.envelopes for unit in units):
             self.wake()
 
@@ -245,11 +248,14 @@ class Relay:
         """Send all that waits; returns how many were confirmed. Raises `BrokerUnavailable`."""
         sent = 0
         while messages := self._next():
+            reached("relay.before_publish")
             refused = self.publisher.send(messages)
+            reached("relay.after_publish")
             confirmed = [m.id for m in messages if m.id not in refused]
             if confirmed:
                 with writing(self.engine) as connection:
                     self.outbox.mark_sent(connection, confirmed, self.clock())
+                reached("relay.marked")
             sent += len(confirmed)
             if refused:
                 break  # An unroutable message is a defect of ours: keep it, alarm, do not spin.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -69,13 +69,23 @@ class Consuming:
         self._threads.shutdown()
 
     def _consume(self) -> None:
+        """What a dead process had in hand comes first, one at a time: of those only the message
+        that kills counts towards the delivery limit, and none that lay beside it.
+        """
+        self._consume_until(lambda batch: not any(d.is_repeated for d in batch), prefetch=1)
         # What a service wires may ask for less: one at a time where a model is asked.
         prefetch = getattr(self.deps, "prefetch", self.worker.prefetch)
+        self._consume_until(lambda _: False, prefetch=prefetch)
+
+    def _consume_until(self, ends: Callable[[Sequence[Delivery]], bool], *, prefetch: int) -> None:
+        """Until a batch ends it, or until told to stop."""
         consumer = Consumer(self.broker_url, self.name, prefetch=prefetch)
         try:
             while not self.stop.is_set():
                 if batch := consumer.next_batch(POLL_SECONDS):
                     self.handle(batch)
+                if ends(batch):
+                    return
         finally:
             consumer.close()
 

@@ -36,6 +36,8 @@ class Product:
     port: int = field(default_factory=free_port)
     crm_port: int = field(default_factory=free_port)
     extra: Mapping[str, str] = field(default_factory=dict)
+    # What runs it; a test may bring a main program of its own around the same tree.
+    main: tuple[str, ...] = ("services", "run")
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +67,7 @@ class Product:
             (self.folder / "err.log").open("ab") as err,
         ):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services", "run"],
+                [sys.executable, "-m", *self.main],
                 cwd=ROOT,
                 env=self.environ,
                 stdout=out,
@@ -122,11 +124,17 @@ class Product:
     def client(self) -> Client:
         return Client(self)
 
-    def secrets(self) -> Mapping[str, str]:
+    def home(self, **settings: Any) -> Any:
+        """The `Installation`, for whoever looks into its files and databases."""
         from services.installation import Installation, RunSettings
+
+        run = RunSettings(port=self.port, crm_port=self.crm_port, **settings)
+        return Installation(root=self.folder / "data", run=run)
+
+    def secrets(self) -> Mapping[str, str]:
         from services.wiring import demo_secrets
 
-        return demo_secrets(Installation(root=self.folder / "data", run=RunSettings()))
+        return demo_secrets(self.home())
 
     def crm_token(self, name: str) -> str:
         return (self.folder / "data" / "keys" / f"crm-{name}.token").read_text().strip()

@@ -64,6 +64,7 @@ def delivery_of(message: Any, queue: str) -> Delivery:
         text=text,
         message_id=str(message.properties.get("message_id") or message.delivery_tag),
         attempt=attempt if isinstance(attempt, int) else 0,
+        is_repeated=bool((message.delivery_info or {}).get("redelivered")),
     )
 
 

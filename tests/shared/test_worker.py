@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from shared import faultpoints
+from shared.bus.topology import DELIVERY_LIMIT
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, StoreUnavailable
 from shared.service import Effect, do_nothing
@@ -68,10 +69,11 @@ def test_handlers_of_a_batch_wait_side_by_side(pipeline: Pipeline) -> None:
     together = threading.Barrier(3)
 
     def wait(envelope: Any, deps: Deps) -> Effect:
-        together.wait(timeout=10)
+        if envelope.id != sent[0]:  # The first after a start comes by itself.
+            together.wait(timeout=10)
         return pipeline.note(envelope, deps)
 
-    sent = pipeline.tell(3)
+    sent = pipeline.tell(4)
     with pipeline.consuming(wait, threads=3):
         eventually(lambda: sorted(pipeline.noted()) == sorted(sent))
 
@@ -167,6 +169,27 @@ def test_death_at_any_point_loses_nothing_and_doubles_nothing(
     with pipeline.consuming(pipeline.note):
         eventually(lambda: not waiting(pipeline), seconds=25)
     assert sorted(pipeline.noted()) == sorted(sent)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_message_that_kills_again_and_again_takes_no_innocent_one_with_it(
+    pipeline: Pipeline,
+) -> None:
+    sent = pipeline.tell(10)
+    deaths: list[str] = []
+
+    def die_at_the_fifth(envelope: Any, deps: Any) -> Any:
+        if envelope.id == sent[4]:
+            deaths.append(envelope.id)
+            raise Death
+        return pipeline.note(envelope, deps)
+
+    for number in range(DELIVERY_LIMIT + 1):
+        with pipeline.consuming(die_at_the_fifth):
+            eventually(lambda number=number: len(deaths) > number)  # type: ignore[misc]
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
+    assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[4]})
 
 
 def test_a_relay_sends_again_what_was_not_confirmed_and_clears_what_was(pipeline: Pipeline) -> None:
