@@ -83,21 +83,37 @@ class Consuming:
         try:
             while not self.stop.is_set():
                 if batch := consumer.next_batch(POLL_SECONDS):
-                    self.handle(batch)
+                    self.handle(batch, consumer)
                 if ends(batch):
                     return
         finally:
             consumer.close()
 
-    def handle(self, batch: Sequence[Delivery]) -> None:
-        """All of them, in order. Raises `BrokerUnavailable` or `StoreUnavailable`.
+    def handle(self, batch: Sequence[Delivery], consumer: Consumer) -> None:
+        """All of them, in order. Raises `BrokerUnavailable` when the consumer has lost them.
 
         Told to stop, it finishes what is in hand; the rest goes back when the consumer closes.
         """
         for together in self._portions(batch):
-            self._handle_together(together)
+            self._handle_patiently(together, consumer)
             if self.stop.is_set():
                 return
+
+    def _handle_patiently(self, batch: Sequence[Delivery], consumer: Consumer) -> None:
+        """However long the database is away they stay in hand: given back, each try would count
+        towards the delivery limit, which is for dead processes.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                self._handle_together(batch)
+                return
+            except Unavailable as error:
+                if self.stop.is_set() or not consumer.is_open:
+                    raise
+                log.warning("waiting for a dependency", service=self.name, error=str(error))
+            self.stop.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _portions(self, batch: Sequence[Delivery]) -> Iterator[list[Delivery]]:
         for is_alone, deliveries in groupby(batch, self._is_alone):

@@ -32,6 +32,11 @@ class Consumer:
             )
             self._consumer.consume()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what was handed over can still be acknowledged."""
+        return bool(self._connection.connected) and not self._channel.closed
+
     def next_batch(self, timeout: float) -> list[Delivery]:
         """What is there now, up to the prefetch; waits ``timeout`` seconds for the first."""
         with translated():

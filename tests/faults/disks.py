@@ -27,6 +27,7 @@ FULL_SECONDS, REST_SECONDS = 12.0, 6.0
 # What has its receipt may still be written; after that nothing may.
 GRACE_SECONDS = 6.0
 SIZE = "64m"
+ENTRIES = "SELECT count(*) FROM entries"
 EFFECTS = "SELECT count(DISTINCT change_id) FROM history WHERE change_id IS NOT NULL"
 # Without room for the inbox nothing can be promised: the sender must come again.
 HONEST = {"503", "ReadTimeout"}
@@ -134,15 +135,17 @@ def _filled(column: Column, disk: Path, folder: Path, seed: int, times: int, nam
             time.sleep(REST_SECONDS)
             with full(disk):
                 time.sleep(GRACE_SECONDS)
-                before = books.count("crm", EFFECTS)
+                logged, before = books.count("audit", ENTRIES), books.count("crm", EFFECTS)
                 time.sleep(FULL_SECONDS - GRACE_SECONDS)
-                written.append(books.count("crm", EFFECTS) - before)
+                # A write-ahead log has room of its own for a while: full is what does not grow.
+                is_full = books.count("audit", ENTRIES) == logged
+                written.append((books.count("crm", EFFECTS) - before) * is_full)
         return times, {"written while full": written}
 
     ended = play(column, folder, seed, act)
     holds_the_inbox = name in {"inbox", "everything", "postgresql"}
     ended = _judged(ended, allowed=HONEST if holds_the_inbox else set())
-    if name in {"log", "everything", "postgresql"} and any(written):
+    if any(written):
         found = f"written to the CRM while the log was full: {written}"
         ended = replace(ended, differences=[*ended.differences, found])
     return ended

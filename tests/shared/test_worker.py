@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared import faultpoints
+from shared import faultpoints, worker
 from shared.bus.topology import DELIVERY_LIMIT
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, StoreUnavailable
@@ -145,6 +145,27 @@ def test_a_dependency_that_is_down_delays_the_message(pipeline: Pipeline) -> Non
     with pipeline.consuming(handler):
         eventually(lambda: waiting(pipeline) == {"audit.in.10s": 1})
     assert pipeline.noted() == []
+
+
+def test_however_often_a_commit_fails_for_want_of_a_database_nothing_is_parked(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.2)
+    sent = pipeline.tell(5)
+    tries: list[str] = []
+
+    def handler(envelope: Any, deps: Any) -> Any:
+        def effect(unit: Any) -> None:
+            pipeline.note(envelope, deps)(unit)
+            tries.append(envelope.id)
+            if len(tries) < 3 * DELIVERY_LIMIT:
+                raise StoreUnavailable("the disk is full")
+
+        return effect
+
+    with pipeline.consuming(handler):
+        eventually(lambda: not waiting(pipeline))
+    assert sorted(pipeline.noted()) == sorted(sent)
 
 
 class Death(BaseException):
