@@ -22,10 +22,10 @@ SERVER_SIDE = (
 class PatientConnection(Connection[Any]):
     """Raises `OperationalError`, and is closed, when a statement has no answer in time."""
 
-    def wait(self, gen: Any, *args: Any, timeout: float | None = None, **more: Any) -> Any:
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         limit = ANSWER_SECONDS if timeout is None else timeout
         try:
-            return super().wait(gen, *args, timeout=limit, **more)
+            return super().wait(gen, interval, limit)
         except OperationalError as error:
             if type(error).__name__ == "_WaitTimeout":  # Not among psycopg's public names.
                 self.pgconn.finish()

@@ -73,7 +73,12 @@ class Product:
                 stdout=out,
                 stderr=err,
             )
-        eventually(self._is_ready, START_SECONDS, self.said)
+        try:
+            eventually(self._is_ready, START_SECONDS, self.said)
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise
         return self
 
     def _is_ready(self) -> bool:

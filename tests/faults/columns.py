@@ -10,7 +10,7 @@ from pathlib import Path
 from services.installation import Installation
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
-from tests.faults.servers import OWN, Servers
+from tests.faults.servers import OWN, Addresses
 from tests.product import ROOT, Product
 
 
@@ -44,9 +44,8 @@ def embedded() -> Iterator[Column]:
 
 
 @contextmanager
-def distributed(servers: Servers | None = None) -> Iterator[Column]:
+def distributed(where: Addresses = OWN.addresses) -> Iterator[Column]:
     """A virtual host and a database of their own on these servers."""
-    where = servers or OWN
     with (
         virtual_host(where.rabbitmq, where.management) as host,
         fresh_postgresql(where.postgresql) as url,

@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults.columns import Column
 from tests.faults.killer import Killer
 from tests.faults.model_server import helpful_model
-from tests.faults.points import MODEL, Arming, names
+from tests.faults.points import Arming, names
 from tests.faults.stage import Ended, Stage
 from tests.faults.tree import Wiring
 
@@ -23,47 +23,27 @@ Columns = Callable[[], AbstractContextManager[Column]]
 def at_points(columns: Columns, folder: Path, seed: int, *, kills: int, seconds: float) -> Ended:
     """Die at every point ``kills`` times, or as often as ``seconds`` allow.
 
-    The CRM misbehaves meanwhile, so that the points of a bad answer are reached too.
+    A model is asked, and the CRM misbehaves meanwhile, so that the points of a bad answer are
+    reached too.
     """
     moods = folder / "moods"
-    wanted = Counter({name: kills for name in names() if not name.startswith(MODEL)})
-    folder.mkdir(parents=True, exist_ok=True)
-    moods.touch()
-    return _at_points(columns, folder, seed, wanted, seconds, moods=moods)
-
-
-def at_points_of_the_model(
-    columns: Columns, folder: Path, seed: int, *, kills: int, seconds: float
-) -> Ended:
-    """The same where a model is asked, which then answers in the rules' place."""
-    wanted = Counter({name: kills for name in names() if name.startswith(MODEL)})
-    with helpful_model() as url:
-        return _at_points(columns, folder, seed, wanted, seconds, OPENAI_BASE_URL=url)
-
-
-def _at_points(
-    columns: Columns,
-    folder: Path,
-    seed: int,
-    wanted: Counter[str],
-    seconds: float,
-    moods: Path | None = None,
-    **more: str,
-) -> Ended:
-    arming = Arming(folder=folder / "points", wanted=wanted)
-    wiring = Wiring(points=str(arming.folder), moods=str(moods or ""))
+    arming = Arming(
+        folder=folder / "points", wanted=Counter(dict.fromkeys(names(), kills)), seed=seed
+    )
+    arming.folder.mkdir(parents=True)
+    wiring = Wiring(points=str(arming.folder), moods=str(moods), is_hurried=True)
 
     def act() -> tuple[int, Mapping[str, Any]]:
+        moods.touch()
         limit = time.monotonic() + seconds
         with arming:
             while arming.left() and time.monotonic() < limit:
                 time.sleep(0.5)
-        if moods is not None:
-            moods.unlink()
+        moods.unlink()
         return arming.killed.total(), {"killed": dict(arming.killed), "left": dict(arming.left())}
 
-    with columns() as column:
-        return play(column, folder, seed, act, **wiring.variable(), **more)
+    with columns() as column, helpful_model() as url:
+        return play(column, folder, seed, act, **wiring.variable(), OPENAI_BASE_URL=url)
 
 
 def at_random(columns: Columns, folder: Path, seed: int, *, kills: int) -> Ended:

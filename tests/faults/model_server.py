@@ -1,4 +1,4 @@
-"""A model that does its work: finds the new phone number in what it is shown, and proposes it."""
+"""A model that does its work: it proposes the number or address that stands in what it is shown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.fakes.openai_server import Script, completion, running_openai
 
-NUMBER = re.compile(r"new phone number(?: is)?:? (\+\d{11})")
+NUMBER = re.compile(r"\+\d{11}")
 SECONDS = 0.05
 
 
@@ -20,21 +20,15 @@ def helpful_model() -> Iterator[str]:
     with running_openai() as (server, url):
 
         def answer(request: dict[str, Any], _: str | None) -> Script:
-            return Script(
-                body=completion(json.dumps(_answer(request))), how="hang", seconds=SECONDS
-            )
+            said = json.dumps(_answer(json.loads(request["messages"][1]["content"])))
+            return Script(body=completion(said), how="hang", seconds=SECONDS)
 
         server.next = answer  # type: ignore[method-assign]
         yield url
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    shown = request["messages"][1]["content"]
-    found = NUMBER.search(shown)
-    proposals = []
-    if found and '"record"' in shown:
-        field = {"field": "phone", "value": found[1], "part": "body", "quote": found[0]}
-        proposals = [{"record": "record", "fields": [field]}]
+def _answer(shown: dict[str, Any]) -> dict[str, Any]:
+    proposals = _about_record(shown) if "record" in shown else _about_stranger(shown)
     return {
         "outcome": "proposed" if proposals else "nothing_to_do",
         "route": "records",
@@ -45,3 +39,20 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         "next_steps": [],
         "proposals": proposals,
     }
+
+
+def _about_record(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    for part, text in shown["parts"].items():
+        if found := NUMBER.search(text):
+            return [_proposal("record", "phone", found[0], part)]
+    return []
+
+
+def _about_stranger(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    email = shown["parts"].get("email")
+    return [_proposal("new", "email", email, "email")] if email else []
+
+
+def _proposal(record: str, field: str, value: str, part: str) -> dict[str, Any]:
+    words = {"field": field, "value": value, "part": part, "quote": value}
+    return {"record": record, "fields": [words]}

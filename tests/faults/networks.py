@@ -59,7 +59,7 @@ Setting = tuple[Column, Proxy, dict[str, str]]
 
 @contextmanager
 def _model(_: Path) -> Iterator[Setting]:
-    with embedded() as column, helpful_model() as url, _before(url) as (proxy, near):
+    with embedded() as column, helpful_model() as url, before(url) as (proxy, near):
         yield column, proxy, {"OPENAI_BASE_URL": near, "OPENAI_TIMEOUT": "5"}
 
 
@@ -67,7 +67,7 @@ def _model(_: Path) -> Iterator[Setting]:
 def _crm(folder: Path) -> Iterator[Setting]:
     with embedded() as column:
         product = column.product(folder)
-        with _before(product.crm_url) as (proxy, near):
+        with before(product.crm_url) as (proxy, near):
             variables = {"CRM_PORT": str(product.crm_port), **Wiring(crm_url=near).variable()}
             yield column, proxy, variables
 
@@ -76,12 +76,12 @@ def _crm(folder: Path) -> Iterator[Setting]:
 def _server(variable: str, _: Path) -> Iterator[Setting]:
     """The books are read past the proxy."""
     OWN.start("rabbitmq", "postgresql")
-    with distributed() as column, _before(column.urls[variable]) as (proxy, near):
+    with distributed() as column, before(column.urls[variable]) as (proxy, near):
         yield column, proxy, {variable: near}
 
 
 @contextmanager
-def _before(url: str) -> Iterator[tuple[Proxy, str]]:
+def before(url: str) -> Iterator[tuple[Proxy, str]]:
     """A proxy in front of this address, and the address that leads through it."""
     parts = urlsplit(url)
     with Proxy((str(parts.hostname), int(parts.port or 0))) as proxy:

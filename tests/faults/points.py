@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from collections import Counter
@@ -12,8 +13,8 @@ from typing import Self
 from tests.product import ROOT
 
 POINT = re.compile(r'\breached\("([a-z_.]+)"\)')
-# Only where a model is asked.
-MODEL = "model."
+# More at once would mostly kill the same message again and again.
+AT_ONCE = 12
 
 
 def names() -> set[str]:
@@ -35,11 +36,11 @@ class Arming:
 
     folder: Path
     wanted: Counter[str]
+    seed: int
     killed: Counter[str] = field(default_factory=Counter)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -59,11 +60,14 @@ class Arming:
         return {path.stem for path in self.folder.glob("*.seen")}
 
     def _run(self) -> None:
+        mix = random.Random(self.seed)
         while not self._stop.is_set():
             self._count()
-            for name in self.left():
+            free = AT_ONCE - len(list(self.folder.glob("*.armed")))
+            left = sorted(self.left())
+            for name in mix.sample(left, max(0, min(free, len(left)))):
                 (self.folder / f"{name}.armed").touch()
-            self._stop.wait(0.3)
+            self._stop.wait(0.2)
 
     def _count(self) -> None:
         for path in self.folder.glob("*.killed"):

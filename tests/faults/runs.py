@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.faults import calls, disks, killing, networks, outages
+from tests.faults import calls, disks, killing, networks, outages, storm
 from tests.faults.columns import distributed, embedded
 from tests.faults.stage import Ended
 
@@ -27,10 +27,6 @@ def _points(columns: killing.Columns, folder: Path, seed: int) -> Ended:
     return killing.at_points(columns, folder, seed, kills=4, seconds=240)
 
 
-def _model_points(columns: killing.Columns, folder: Path, seed: int) -> Ended:
-    return killing.at_points_of_the_model(columns, folder, seed, kills=5, seconds=90)
-
-
 def _random(columns: killing.Columns, folder: Path, seed: int) -> Ended:
     return killing.at_random(columns, folder, seed, kills=70)
 
@@ -39,9 +35,9 @@ def _table() -> tuple[Run, ...]:
     rows: list[tuple[str, int, Round]] = [
         ("points-embedded", 500, partial(_points, embedded)),
         ("points-distributed", 500, partial(_points, distributed)),
-        ("model-points-embedded", 75, partial(_model_points, embedded)),
         ("random-embedded", 500, partial(_random, embedded)),
         ("random-distributed", 500, partial(_random, distributed)),
+        ("storm", 200, storm.of_everything),
         *((f"{name}-killed", wanted, play) for name, wanted, play in outages.ROUNDS),
         *((f"network-{name}", 8, play) for name, play in networks.ROUNDS),
         *((f"disk-{name}", 20, play) for name, play in disks.ROUNDS),

@@ -12,9 +12,20 @@ from pathlib import Path
 
 import psutil
 
+from tests.contracts.postgresql import POSTGRESQL
+from tests.contracts.rabbitmq import MANAGEMENT, URL
 from tests.product import ROOT, eventually
 
 START_SECONDS = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where a column finds its servers."""
+
+    rabbitmq: str = URL
+    management: str = MANAGEMENT
+    postgresql: str = POSTGRESQL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +38,13 @@ class Servers:
     postgresql_port: int = 55492
 
     @property
-    def rabbitmq(self) -> str:
-        return f"pika://guest:guest@127.0.0.1:{self.rabbitmq_port}/%2F"
-
-    @property
-    def management(self) -> str:
-        return f"http://127.0.0.1:{self.management_port}"
-
-    @property
-    def postgresql(self) -> str:
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.postgresql_port}/postgres"
+    def addresses(self) -> Addresses:
+        local = "127.0.0.1"
+        return Addresses(
+            rabbitmq=f"pika://guest:guest@{local}:{self.rabbitmq_port}/%2F",
+            management=f"http://{local}:{self.management_port}",
+            postgresql=f"postgresql+psycopg://postgres@{local}:{self.postgresql_port}/postgres",
+        )
 
     def start(self, *names: str) -> None:
         """Those that do not run. A server that was killed may need a second call."""
@@ -111,3 +119,5 @@ class Servers:
 
 _CONTROL = '. deploy/dev/rabbitmq.sh; rabbitmq_env; exec "$(rabbitmq_bin)/rabbitmqctl" -q "$@"'
 OWN = Servers(folder=Path(os.environ.get("FAULTS_SERVICES", "/tmp/faults-services")))
+# Those that other tests use as well: nobody kills them.
+SHARED = Addresses()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,13 @@ class Stage:
             seconds=round(time.monotonic() - started, 1),
             events=len(load.acknowledged),
             refused=dict(load.refused),
-            notes={**notes, **figures(self.home), "approved": approver.approved},
+            notes={
+                **notes,
+                **figures(self.home),
+                "approved": approver.approved,
+                "waited last for": left.last,
+                "load average": os.getloadavg()[0],
+            },
         )
 
     def _differences(self, load: Load) -> list[str]:
@@ -86,25 +93,26 @@ class Stage:
 
     def _until_nothing_waits(self, since: float) -> Left:
         """Twice in a row, the CRM's own retries included, which do not count as our time."""
-        seconds, quiet, left = 0.0, 0, dict[str, int]()
+        seconds, quiet, left, last = 0.0, 0, dict[str, int](), dict[str, int]()
         while quiet < 2:
             passed = time.monotonic() - since
             if passed > GIVE_UP_SECONDS:
-                return Left(seconds=passed, late=[f"still waiting: {left}"])
+                return Left(seconds=passed, last=left, late=[f"still waiting: {left}"])
             try:
                 left = waiting(self.home)
             except Exception as error:  # noqa: BLE001 - A server that is not back is a wait too.
                 left = {type(error).__name__: 1}
             if set(left) - {OUTSIDE}:
-                seconds = passed
+                seconds, last = passed, left
             quiet = 0 if left else quiet + 1
             time.sleep(0.5)
-        return Left(seconds=seconds)
+        return Left(seconds=seconds, last=last)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """``seconds`` until nothing of ours was on its way; ``late`` says what still was at last."""
+    """``seconds`` until nothing of ours was on its way; ``last`` is what was there the longest."""
 
     seconds: float
+    last: Mapping[str, int]
     late: list[str] = field(default_factory=list)
