@@ -17,6 +17,7 @@ from tests.faults.stage import Ended, Stage
 from tests.faults.tree import Wiring
 
 SECONDS_PER_KILL = 1.5
+Act = Callable[[], tuple[int, Mapping[str, Any]]]
 Columns = Callable[[], AbstractContextManager[Column]]
 
 
@@ -43,7 +44,11 @@ def at_points(columns: Columns, folder: Path, seed: int, *, kills: int, seconds:
         return arming.killed.total(), {"killed": dict(arming.killed), "left": dict(arming.left())}
 
     with columns() as column, helpful_model() as url:
-        return play(column, folder, seed, act, **wiring.variable(), OPENAI_BASE_URL=url)
+        product = column.product(folder, **wiring.variable(), OPENAI_BASE_URL=url).start()
+        # A model is asked one question at a time: more events would only pile up.
+        return run_through(
+            Stage(product=product, home=column.home(product), seed=seed, rate=2), act
+        )
 
 
 def at_random(columns: Columns, folder: Path, seed: int, *, kills: int) -> Ended:
@@ -56,22 +61,18 @@ def at_random(columns: Columns, folder: Path, seed: int, *, kills: int) -> Ended
             killer.spread(kills, kills * SECONDS_PER_KILL)
             return len(killer.killed), {"killed": dict(Counter(name for name, _ in killer.killed))}
 
-        return _play(column, product, seed, act)
+        return run_through(Stage(product=product, home=column.home(product), seed=seed), act)
 
 
-def play(
-    column: Column,
-    folder: Path,
-    seed: int,
-    act: Callable[[], tuple[int, Mapping[str, Any]]],
-    **variables: str,
-) -> Ended:
+def play(column: Column, folder: Path, seed: int, act: Act, **variables: str) -> Ended:
     """A fresh product on this column, one act, and the books."""
-    return _play(column, column.product(folder, **variables).start(), seed, act)
+    product = column.product(folder, **variables).start()
+    return run_through(Stage(product=product, home=column.home(product), seed=seed), act)
 
 
-def _play(column: Column, product: Any, seed: int, act: Any) -> Ended:
+def run_through(stage: Stage, act: Act) -> Ended:
+    """The act, and the end of its product, which must be a clean one."""
     try:
-        return Stage(product=product, home=column.home(product), seed=seed).play(act)
+        return stage.play(act)
     finally:
-        assert product.stop() == 0, product.said()
+        assert stage.product.stop() == 0, stage.product.said()

@@ -11,7 +11,8 @@ from typing import Any
 from tests.fakes.openai_server import Script, completion, running_openai
 
 NUMBER = re.compile(r"\+\d{11}")
-SECONDS = 0.05
+CARD = ("first_name", "last_name", "email")
+SECONDS = 0.02
 
 
 @contextmanager
@@ -44,15 +45,16 @@ def _answer(shown: dict[str, Any]) -> dict[str, Any]:
 def _about_record(shown: dict[str, Any]) -> list[dict[str, Any]]:
     for part, text in shown["parts"].items():
         if found := NUMBER.search(text):
-            return [_proposal("record", "phone", found[0], part)]
+            return [{"record": "record", "fields": [_field("phone", found[0], part)]}]
     return []
 
 
 def _about_stranger(shown: dict[str, Any]) -> list[dict[str, Any]]:
-    email = shown["parts"].get("email")
-    return [_proposal("new", "email", email, "email")] if email else []
+    parts = shown["parts"]
+    if not parts.keys() >= set(CARD):
+        return []
+    return [{"record": "new", "fields": [_field(name, parts[name], name) for name in CARD]}]
 
 
-def _proposal(record: str, field: str, value: str, part: str) -> dict[str, Any]:
-    words = {"field": field, "value": value, "part": part, "quote": value}
-    return {"record": record, "fields": [words]}
+def _field(name: str, value: str, part: str) -> dict[str, Any]:
+    return {"field": name, "value": value, "part": part, "quote": value}

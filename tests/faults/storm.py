@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.faults.columns import distributed
 from tests.faults.killer import TURNS, Killer
+from tests.faults.killing import run_through
 from tests.faults.networks import FAULTS, before
 from tests.faults.proxy import Proxy
 from tests.faults.servers import OWN, Addresses
@@ -58,7 +59,4 @@ def of_everything(
                 done.append(f"{name} {kind}")
             return len(done), {"done": done}
 
-        try:
-            return Stage(product=product, home=column.home(product), seed=seed).play(act)
-        finally:
-            assert product.stop() == 0, product.said()
+        return run_through(Stage(product=product, home=column.home(product), seed=seed), act)
