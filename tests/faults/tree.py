@@ -32,7 +32,7 @@ LONGEST_PAUSE = 0.5
 LIKELIHOOD = 0.5
 # Five deaths over one message park it, as they should. Who has lived this long is past the
 # message that the process before it died of.
-YOUTH_SECONDS = 2.5
+YOUTH_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def moody(app: Any, switch: Path) -> Any:
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         is_write = environ["REQUEST_METHOD"] != "GET"
-        likelihood = 0.2 if is_write else 0.02
+        likelihood = 0.4 if is_write else 0.01
         is_call = environ["PATH_INFO"].startswith("/api/")
         if not is_call or random.random() > likelihood or not switch.exists():
             return app(environ, start_response)  # type: ignore[no-any-return]
