@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run setup check test services vectors bench
+.PHONY: help run setup check test services vectors bench faults
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=pat
 bench: .venv/dev ## measure speed as ratios (P="p1 p9" for some; FULL=1 for all rounds)
 	$(BIN)/python -m tests.bench.bench_transport
 	$(BIN)/python -m tests.bench $(P)
+
+faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on
+	$(BIN)/python -m tests.faults
 
 .venv/run: deploy/requirements.txt
 	@$(PYTHON) -m venv .venv

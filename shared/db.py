@@ -23,6 +23,10 @@ BUSY_SECONDS = 30
 CONNECT_SECONDS = 10
 # So that a server which is gone without a word is noticed in half a minute.
 KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+TAKE_TURN = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '15s', true),"
+    " pg_advisory_xact_lock(hashtext(current_schema()))"
+)
 
 
 def open_database(url: str, *, pooled: bool = True) -> Engine:
@@ -37,7 +41,7 @@ def open_database(url: str, *, pooled: bool = True) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(url, parsed.database or "", pooled=pooled)
     if parsed.get_backend_name() == "postgresql":
-        return _open_postgresql(url)
+        return _open_postgresql(url, is_patient=pooled)
     raise ConfigurationError("the database must be sqlite:///… or postgresql+psycopg://…")
 
 
@@ -57,7 +61,8 @@ def _open_sqlite(url: str, path: str, *, pooled: bool) -> Engine:
     return engine
 
 
-def _open_postgresql(url: str) -> Engine:
+def _open_postgresql(url: str, *, is_patient: bool) -> Engine:
+    """``is_patient``: gives up where the server does not answer; a migration may take its time."""
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -67,17 +72,25 @@ def _open_postgresql(url: str) -> Engine:
         connect_args={"connect_timeout": CONNECT_SECONDS, **KEEPALIVES},
     )
     event.listen(engine, "begin", _begin_postgresql)
+    if is_patient:
+        event.listen(engine, "do_connect", _connect_postgresql)
     return engine
+
+
+def _connect_postgresql(_: Any, __: Any, args: Any, params: Any) -> Any:
+    from shared.postgresql import connect
+
+    return connect(*args, **params)
 
 
 def _begin_postgresql(connection: Connection) -> None:
     """Those who write to a schema take turns, as SQLite's writers do, until their commit is over.
 
     What a writer counts or finds missing is then still so when it commits (caps, leases, who
-    supersedes whom); see deploy/decisions/0017.
+    supersedes whom); see deploy/decisions/0017. A writer that falls silent loses its turn.
     """
     if connection.get_execution_options().get("writes", False):
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(current_schema()))")
+        connection.exec_driver_sql(TAKE_TURN)
 
 
 def in_schema(url: str, schema: str) -> str:

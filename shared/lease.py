@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Select, St
 
 from shared.db import reading, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
+from shared.faultpoints import reached
 
 SECONDS = 15
 HALF = timedelta(seconds=SECONDS / 2)
@@ -55,7 +56,9 @@ class Lease:
         if row and row.owner == self.owner and parse_instant(row.until) > self.clock() + HALF:
             return int(row.fence)
         with writing(self.engine) as connection:
-            return self._take(connection)
+            fence = self._take(connection)
+        reached("lease.taken")
+        return fence
 
     def _take(self, connection: Connection) -> int | None:
         row = connection.execute(self._query()).first()

@@ -34,6 +34,7 @@ from shared.db import insert_new, reading, writing
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import TOPICS, Topic
+from shared.faultpoints import reached
 
 BATCH = 200
 
@@ -243,6 +244,8 @@ class UnitOfWork:
             self.outbox.add(connection, envelopes)
             if envelopes:
                 unit_for(None).ring("relay")
+            reached("outbox.before_commit")
+        reached("outbox.committed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,11 +261,14 @@ class Relay:
         """Send all that waits; returns how many were confirmed. Raises `BrokerUnavailable`."""
         sent = 0
         while messages := self._next():
+            reached("relay.before_publish")
             refused = self.publisher.send(messages)
+            reached("relay.after_publish")
             confirmed = [m.id for m in messages if m.id not in refused]
             if confirmed:
                 with writing(self.engine) as connection:
                     self.outbox.mark_sent(connection, confirmed, self.clock())
+                reached("relay.marked")
             sent += len(confirmed)
             if refused:
                 break  # An unroutable message is a defect of ours: keep it, alarm, do not spin.

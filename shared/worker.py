@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -78,27 +78,53 @@ class Consuming:
             self.heart.beat(pause)
 
     def _consume(self) -> None:
+        """What a dead process had in hand comes first, one at a time: of those only the message
+        that kills counts towards the delivery limit, and none that lay beside it.
+        """
+        self._consume_until(lambda batch: not any(d.is_repeated for d in batch), prefetch=1)
         # What a service wires may ask for less: one at a time where a model is asked.
         prefetch = getattr(self.deps, "prefetch", self.worker.prefetch)
+        self._consume_until(lambda _: False, prefetch=prefetch)
+
+    def _consume_until(self, ends: Callable[[Sequence[Delivery]], bool], *, prefetch: int) -> None:
+        """Until a batch ends it, or until told to stop."""
         consumer = Consumer(self.broker_url, self.name, prefetch=prefetch)
         try:
             while not self.stop.is_set():
                 self._beat()
                 if batch := consumer.next_batch(POLL_SECONDS):
-                    self.handle(batch)
+                    self.handle(batch, consumer)
+                if ends(batch):
+                    return
         finally:
             consumer.close()
 
-    def handle(self, batch: Sequence[Delivery]) -> None:
-        """All of them, in order. Raises `BrokerUnavailable` or `StoreUnavailable`.
+    def handle(self, batch: Sequence[Delivery], consumer: Consumer) -> None:
+        """All of them, in order. Raises `BrokerUnavailable` when the consumer has lost them.
 
         Told to stop, it finishes what is in hand; the rest goes back when the consumer closes.
         """
         for together in self._portions(batch):
-            self._handle_together(together)
+            self._handle_patiently(together, consumer)
             self._beat()
             if self.stop.is_set():
                 return
+
+    def _handle_patiently(self, batch: Sequence[Delivery], consumer: Consumer) -> None:
+        """However long the database is away they stay in hand: given back, each try would count
+        towards the delivery limit, which is for dead processes.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                self._handle_together(batch)
+                return
+            except Unavailable as error:
+                if self.stop.is_set() or not consumer.is_open:
+                    raise
+                log.warning("waiting for a dependency", service=self.name, error=str(error))
+            self.stop.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     def _portions(self, batch: Sequence[Delivery]) -> Iterator[list[Delivery]]:
         for is_alone, deliveries in groupby(batch, self._is_alone):

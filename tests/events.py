@@ -119,6 +119,7 @@ def standard_webhook(secrets: Secrets, run: str, mix: random.Random, size: int =
         "name": name,
         "email": email,
         "message": f"My new phone number is {new_number(mix)}.",
+        "reference": run,
     }
     body = {"type": "form.submitted", "timestamp": "2026-11-23T09:00:00Z", "data": data}
     if (lacking := size - len(_json(body))) > 0:

@@ -37,6 +37,7 @@ class Product:
     crm_port: int = field(default_factory=free_port)
     extra: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    # What runs it; a test may bring a main program of its own around the same tree.
     run: Sequence[str] = ("services", "run")
 
     @property
@@ -77,7 +78,12 @@ class Product:
                 stdout=out,
                 stderr=err,
             )
-        eventually(self._is_ready, START_SECONDS, self.said)
+        try:
+            eventually(self._is_ready, START_SECONDS, self.said)
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise
         return self
 
     def _is_ready(self) -> bool:
@@ -128,11 +134,17 @@ class Product:
     def client(self) -> Client:
         return Client(self)
 
-    def secrets(self) -> Mapping[str, str]:
+    def home(self, **settings: Any) -> Any:
+        """The `Installation`, for whoever looks into its files and databases."""
         from services.installation import Installation, RunSettings
+
+        run = RunSettings(port=self.port, crm_port=self.crm_port, **settings)
+        return Installation(root=self.folder / "data", run=run)
+
+    def secrets(self) -> Mapping[str, str]:
         from services.wiring import demo_secrets
 
-        return demo_secrets(Installation(root=self.folder / "data", run=RunSettings()))
+        return demo_secrets(self.home())
 
     def crm_token(self, name: str) -> str:
         return (self.folder / "data" / "keys" / f"crm-{name}.token").read_text().strip()

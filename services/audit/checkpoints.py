@@ -18,6 +18,7 @@ from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, ConfigurationError
+from shared.faultpoints import reached
 from shared.keys import Reread, load_private, replace_file, replace_key, write_secret
 from shared.outbox import Unit
 from shared.proof import Checkpoint, VerifierKey, parse_vkey
@@ -131,6 +132,7 @@ def seal_waiting(deps: Any) -> None:
     if waiting:
         with deps.unit_of_work.begin() as unit:
             sign_edge(unit, deps.signer)
+            reached("audit.sealed")
 
 
 def last_checkpoint(db: Connection) -> SignedCheckpoint | None:

@@ -69,6 +69,7 @@ class Projection:
             position = Position(seq=entries[-1].seq + 1, at=entries[-1].at)
             reached("audit.before_index")
             deps.index.add(documents, position)
+            reached("audit.indexed")
             self.contexts.forget()
             self.next, taken = position.seq, taken + len(entries)
             told(taken)

@@ -18,6 +18,7 @@ from shared.domain.classification import Step
 from shared.domain.proposal import Maker
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, ModelUnavailable
+from shared.faultpoints import reached
 
 MAX_CALLS = 2
 # A cautious guess before the server has counted: most texts have more characters per token.
@@ -82,6 +83,7 @@ def ask_model(question: Question[T], deps: WorkerDeps, model: Model) -> Asked[T]
     if isinstance(taken, Kept):
         replies = [Reply(**row) for row in taken.replies]  # type: ignore[arg-type]
     else:
+        reached("model.before_call")
         try:
             replies = _call(model, question, deps.canary)
         except ModelUnavailable:
@@ -89,9 +91,11 @@ def ask_model(question: Question[T], deps: WorkerDeps, model: Model) -> Asked[T]
             if taken.attempt < MAX_ATTEMPTS:
                 raise
             return Asked(answer=None, flag="model_unavailable")
+        reached("model.answered")
         used = sum(reply.tokens_in + reply.tokens_out for reply in replies)
         rows: list[object] = [asdict(reply) for reply in replies]
         spending.settle(deps.engine, question.id, reserved=tokens, used=used, replies=rows)
+        reached("model.kept")
     return _asked(replies, question, model, deps)
 
 

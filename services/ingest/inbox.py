@@ -180,6 +180,7 @@ class Inbox:
         if not is_large(hook.body):
             return None
         self._files.write(delivery["raw_sha256"], hook.body)
+        reached("ingest.file_written")
         delivery["content"] = None
         expires = hook.received_at + timedelta(days=source.keep_days)
         return {

@@ -85,6 +85,7 @@ def relay(deps: WorkerDeps) -> int:
     while batch := _next_accepted(deps):
         confirmed = _send(deps, batch)
         _mark_accepted(deps, confirmed)
+        reached("ingest.marked")
         sent += len(confirmed)
         if len(confirmed) < len(batch):
             break  # The broker refused some: a defect of ours. Keep them, do not spin.

@@ -32,6 +32,11 @@ class Consumer:
             )
             self._consumer.consume()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what was handed over can still be acknowledged."""
+        return bool(self._connection.connected) and not self._channel.closed
+
     def next_batch(self, timeout: float) -> list[Delivery]:
         """What is there now, up to the prefetch; waits ``timeout`` seconds for the first."""
         with translated():
@@ -64,6 +69,7 @@ def delivery_of(message: Any, queue: str) -> Delivery:
         text=text,
         message_id=str(message.properties.get("message_id") or message.delivery_tag),
         attempt=attempt if isinstance(attempt, int) else 0,
+        is_repeated=bool((message.delivery_info or {}).get("redelivered")),
     )
 
 

@@ -13,19 +13,23 @@ from shared.bus.envelope import Envelope, decode
 from shared.bus.publisher import Publisher
 from shared.bus.topology import MAX_ATTEMPTS, delay_for
 from shared.errors import PipelineError, Unavailable
+from shared.faultpoints import reached
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One message in hand. ``attempt`` counts the tries before this one."""
+    """One message in hand. ``attempt`` counts the tries before this one; ``is_repeated``: the
+    broker has handed it out before, and got no answer.
+    """
 
     message: Any
     queue: str
     text: str
     message_id: str
     attempt: int
+    is_repeated: bool = False
 
     def envelope(self) -> Envelope:
         """Raises `BadPayload` where the text is no envelope."""
@@ -67,6 +71,8 @@ def settle(settlements: Sequence[Settlement], publisher: Publisher) -> None:
     for settlement in settlements:
         if settlement.error is not None:
             _send_on(settlement, publisher)
+    if any(settlement.error is not None for settlement in settlements):
+        reached("delivery.sent_on")
     publisher.acknowledge([settlement.delivery.message for settlement in settlements])
 
 

@@ -23,6 +23,7 @@ class Host:
 
     name: str
     url: str
+    management: str
 
     def url_of(self, user: str, password: str) -> str:
         address = urlsplit(self.url)
@@ -30,40 +31,36 @@ class Host:
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """A call of the management plugin, below ``/api/``."""
-        return _api(method, path, body)
+        address = urlsplit(self.url)
+        answer = requests.request(
+            method,
+            f"{self.management}/api/{quote(path, safe='/%')}",
+            json={} if body is None and method == "PUT" else body,
+            auth=(str(address.username), str(address.password)),
+            timeout=10,
+        )
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
 
 
 @contextmanager
-def virtual_host() -> Iterator[Host]:
+def virtual_host(server: str = URL, management: str = MANAGEMENT) -> Iterator[Host]:
     """A fresh one, deleted afterwards. Without a server the test is skipped; in CI it fails."""
     name = f"t{uuid.uuid4().hex[:10]}"
+    host = Host(name=name, url=server.rpartition("/")[0] + f"/{name}", management=management)
     try:
-        _api("PUT", f"vhosts/{name}")
+        host.api("PUT", f"vhosts/{name}")
     except requests.RequestException:
         if os.environ.get("CI"):
             pytest.fail("no RabbitMQ: deploy/dev/services start rabbitmq")
         pytest.skip("no RabbitMQ: deploy/dev/services start rabbitmq")
-    address = urlsplit(URL)
     permissions = {"configure": ".*", "write": ".*", "read": ".*"}
-    _api("PUT", f"permissions/{name}/{address.username}", permissions)
+    host.api("PUT", f"permissions/{name}/{urlsplit(server).username}", permissions)
     try:
-        yield Host(name=name, url=URL.rpartition("/")[0] + f"/{name}")
+        yield host
     finally:
-        _api("DELETE", f"vhosts/{name}")
+        host.api("DELETE", f"vhosts/{name}")
 
 
 def seen_by_itself(_: int) -> None:
     """RabbitMQ sees that a connection is gone, and gives back what it held."""
-
-
-def _api(method: str, path: str, body: Any = None) -> Any:
-    address = urlsplit(URL)
-    answer = requests.request(
-        method,
-        f"{MANAGEMENT}/api/{quote(path, safe='/%')}",
-        json={} if body is None and method == "PUT" else body,
-        auth=(str(address.username), str(address.password)),
-        timeout=10,
-    )
-    answer.raise_for_status()
-    return answer.json() if answer.content else None

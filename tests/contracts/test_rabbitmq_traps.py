@@ -25,8 +25,8 @@ from shared.bus.topology import declare, queue_named
 from shared.errors import BrokerUnavailable
 from shared.outbox import Outgoing
 from tests.contracts.broker import Broker, drain, ids, publish, publish_many, take
-from tests.contracts.proxy import Proxy
 from tests.contracts.rabbitmq import Host, seen_by_itself, virtual_host
+from tests.faults.proxy import Proxy
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import threading
@@ -23,7 +24,8 @@ class Fault:
     """What one call meets. ``has_effect``: the CRM does its work before things go wrong.
 
     ``kind``: none, late (answers after ``seconds``), hang, cut (the connection ends without an
-    answer), cut-body, drip (a byte at a time), status (``status``, ``headers``, ``body``).
+    answer), cut-body, drip (a byte at a time), twice (the network brings the call a second time),
+    status (``status``, ``headers``, ``body``).
     """
 
     kind: str = "none"
@@ -61,8 +63,16 @@ class FaultyCrm:
         fault = queue.popleft() if queue else Fault()
         if fault.kind == "none":
             return self.app(environ, start_response)
+        if fault.kind == "twice":
+            return self._twice(environ, start_response)
         body = self._effect(environ) if fault.has_effect else b'{"id":"1001"}'
         return self._misbehave(fault, environ, start_response, body)
+
+    def _twice(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        answer = list(self.app({**environ, "wsgi.input": io.BytesIO(body)}, start_response))
+        self._effect({**environ, "wsgi.input": io.BytesIO(body)})
+        return answer
 
     def _effect(self, environ: dict[str, Any]) -> bytes:
         return b"".join(self.app(environ, lambda *_: None))

@@ -3,77 +3,31 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-# Waits at the sender, who tries again after pauses of its own.
-OUTSIDE = "notices of the CRM"
+from services.installation import Installation
+from shared.domain import ids
+from tests.faults.books import Books, Rows
+
 FINAL = {"applied", "failed", "stale"}
 RESULTS = {"change.applied", "change.failed", "change.stale"}
 # What the CRM itself puts into a new draft.
 SET_BY_THE_CRM = {"draft_state", "lifecycle"}
+ACTS = {"promoted": "promoting", "discarded": "discarding"}
 OUTCOMES = ("proposed", "nothing_to_do", "a_person_must_look")
-Rows = list[sqlite3.Row]
 
 
-@dataclass(kw_only=True)
-class Books:
-    """What lies in ``folder`` (the product's DATA_DIR) at this moment."""
-
-    folder: Path
-    differences: list[str] = field(default_factory=list)
-
-    def read(self, database: str, query: str, *values: Any) -> Rows:
-        address = f"file:{self.folder / database}.db?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=20)) as connection:
-            connection.row_factory = sqlite3.Row
-            return connection.execute(query, values).fetchall()
-
-    def count(self, database: str, query: str) -> int:
-        return int(self.read(database, query)[0][0])
-
-    def expect(self, holds: bool, difference: str) -> None:
-        if not holds:
-            self.differences.append(difference)
-
-
-def waiting(folder: Path) -> dict[str, int]:
-    """What is still on its way, by place; an empty answer means that nothing waits."""
-    books = Books(folder=folder)
-    found = {
-        "events to send": books.count(
-            "ingest", "SELECT count(*) FROM accepted WHERE sent_at IS NULL"
-        ),
-        "messages": books.count(
-            "bus", "SELECT count(*) FROM messages WHERE queue NOT LIKE '%.parked'"
-        ),
-        "open changes": books.count(
-            "writer", "SELECT count(*) FROM changes WHERE state NOT IN ('applied','failed','stale')"
-        ),
-        "pending cards": books.count(
-            "writer", "SELECT count(*) FROM proposals WHERE state = 'pending'"
-        ),
-        OUTSIDE: books.count("crm", "SELECT count(*) FROM notice WHERE state = 'waiting'"),
-    }
-    for name in ("ingest", "classifier", "writer", "audit"):
-        query = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
-        found[f"outbox of {name}"] = books.count(name, query)
-    return {place: number for place, number in found.items() if number}
-
-
-def reconcile(folder: Path, acknowledged: Mapping[str, str]) -> list[str]:
+def reconcile(home: Installation, acknowledged: Mapping[str, str]) -> list[str]:
     """Every difference between the books; ``acknowledged`` is the sender's: hash → what it was."""
-    books = Books(folder=folder)
+    books = Books(home=home)
     _intake(books, acknowledged)
     _balance(books)
     _changes(books)
     _effects(books)
     _ledger(books)
+    _nothing_open(books)
     return books.differences
 
 
@@ -113,10 +67,8 @@ def _balance(books: Books) -> None:
             f"event {event}: the writer has {told.get(event)}, the log {outcome}",
         )
     books.expect(set(ends) <= set(accepted), "the log knows events that were never accepted")
-    books.expect(
-        books.count("bus", "SELECT count(*) FROM messages WHERE queue LIKE '%.parked'") == 0,
-        "messages lie in the dead letters",
-    )
+    parked = {queue: n for queue, n in books.depths().items() if n and queue.endswith(".parked")}
+    books.expect(not parked, f"messages lie in the dead letters: {parked}")
 
 
 def _changes(books: Books) -> None:
@@ -156,12 +108,17 @@ def _changes(books: Books) -> None:
 def _effects(books: Books) -> None:
     """At most one effect per change, after its intent and receipt, with the approved values."""
     effects = _effects_by_change(books)
+    for act, state in _acts_on_drafts(books).items():
+        places = {(row["type"], row["id"], row["at"]) for row in effects.pop(act, ())}
+        once = Counter(type_ for type_, _, _ in places)
+        wanted = {"drafts": 1, "contacts": 1} if state == "promoted" else {"drafts": 1}
+        books.expect(once == wanted, f"a draft was {state}, the CRM has {sorted(places)}")
     states = {
         row["id"]: row["state"] for row in books.read("writer", "SELECT id, state FROM changes")
     }
-    wanted: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
     for row in books.read("writer", "SELECT change_id, field, after FROM change_fields"):
-        wanted.setdefault(row["change_id"], {})[row["field"]] = json.loads(row["after"])
+        values.setdefault(row["change_id"], {})[row["field"]] = json.loads(row["after"])
     steps = _steps(books)
     for change, rows in effects.items():
         records = {(row["type"], row["id"]) for row in rows}
@@ -174,7 +131,7 @@ def _effects(books: Books) -> None:
         written = {row["field"]: json.loads(row["new"]) for row in rows if row["kind"] == "field"}
         ours = {name: value for name, value in written.items() if name not in SET_BY_THE_CRM}
         books.expect(
-            ours == wanted.get(change), f"change {change} wrote other values than approved"
+            ours == values.get(change), f"change {change} wrote other values than approved"
         )
         books.expect(
             states.get(change) == "applied", f"change {change} had an effect: {states.get(change)}"
@@ -184,6 +141,16 @@ def _effects(books: Books) -> None:
         books.expect(
             state != "applied" or change in effects, f"change {change} is applied, without effect"
         )
+
+
+def _acts_on_drafts(books: Books) -> dict[str, str]:
+    """The change ids under which people's decisions about drafts were carried out."""
+    rows = books.read("writer", "SELECT change_id, state FROM drafts")
+    return {
+        ids.derive("change", row["change_id"], ACTS[row["state"]]): row["state"]
+        for row in rows
+        if row["state"] in ACTS
+    }
 
 
 def _expect_proof(
@@ -229,21 +196,38 @@ def _ledger(books: Books) -> None:
     )[0]
     books.expect(
         row["first"] == 0 and row["last"] == row["all_"] - 1 and row["messages"] == row["all_"],
-        f"the log has gaps: {tuple(row)}",
+        f"the log has gaps: {dict(row)}",
     )
     bodies = books.count("audit", "SELECT count(*) FROM bodies")
     books.expect(bodies == row["all_"], f"{row['all_']} entries, {bodies} bodies")
 
 
-def figures(folder: Path) -> dict[str, Any]:
+def _nothing_open(books: Books) -> None:
+    """Nothing waits for a machine, and no receipt is missing where something was sent."""
+    promised = "SELECT change_id FROM drafts WHERE state IN ('promoting', 'discarding')"
+    for row in books.read("writer", promised):
+        books.differences.append(f"the draft of {row['change_id']} was decided and not carried out")
+    bare = "SELECT id FROM changes WHERE sent_at IS NOT NULL AND receipt_seq IS NULL"
+    for row in books.read("writer", bare):
+        books.differences.append(f"change {row['id']} was sent without a receipt")
+    unsigned = (
+        "SELECT c.id FROM changes c WHERE NOT EXISTS (SELECT 1 FROM decisions d"
+        " WHERE d.proposal_id = c.proposal_id AND d.card_digest = c.card_digest"
+        " AND d.verdict != 'rejected')"
+    )
+    for row in books.read("writer", unsigned):
+        books.differences.append(f"change {row['id']} has no approval of its card")
+
+
+def figures(home: Installation) -> dict[str, Any]:
     """Counts for the record of a run."""
-    books = Books(folder=folder)
-    states = books.read("writer", "SELECT state, count(*) FROM changes GROUP BY state")
-    ends = books.read("audit", "SELECT outcome, count(*) FROM event_ends GROUP BY outcome")
+    books = Books(home=home)
+    states = books.read("writer", "SELECT state, count(*) AS times FROM changes GROUP BY state")
+    ends = books.read("audit", "SELECT outcome, count(*) AS times FROM event_ends GROUP BY outcome")
     return {
         "accepted": books.count("ingest", "SELECT count(*) FROM accepted"),
-        "ends": {row[0]: row[1] for row in ends},
-        "changes": {row[0]: row[1] for row in states},
+        "ends": {row["outcome"]: row["times"] for row in ends},
+        "changes": {row["state"]: row["times"] for row in states},
         "effects": len(_effects_by_change(books)),
         "entries": books.count("audit", "SELECT count(*) FROM entries"),
     }

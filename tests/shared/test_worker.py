@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared import faultpoints
+from shared import faultpoints, worker
+from shared.bus.topology import DELIVERY_LIMIT
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, StoreUnavailable
 from shared.service import Effect, do_nothing
@@ -68,10 +69,11 @@ def test_handlers_of_a_batch_wait_side_by_side(pipeline: Pipeline) -> None:
     together = threading.Barrier(3)
 
     def wait(envelope: Any, deps: Deps) -> Effect:
-        together.wait(timeout=10)
+        if envelope.id != sent[0]:  # The first after a start comes by itself.
+            together.wait(timeout=10)
         return pipeline.note(envelope, deps)
 
-    sent = pipeline.tell(3)
+    sent = pipeline.tell(4)
     with pipeline.consuming(wait, threads=3):
         eventually(lambda: sorted(pipeline.noted()) == sorted(sent))
 
@@ -145,6 +147,27 @@ def test_a_dependency_that_is_down_delays_the_message(pipeline: Pipeline) -> Non
     assert pipeline.noted() == []
 
 
+def test_however_often_a_commit_fails_for_want_of_a_database_nothing_is_parked(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.2)
+    sent = pipeline.tell(5)
+    tries: list[str] = []
+
+    def handler(envelope: Any, deps: Any) -> Any:
+        def effect(unit: Any) -> None:
+            pipeline.note(envelope, deps)(unit)
+            tries.append(envelope.id)
+            if len(tries) < 3 * DELIVERY_LIMIT:
+                raise StoreUnavailable("the disk is full")
+
+        return effect
+
+    with pipeline.consuming(handler):
+        eventually(lambda: not waiting(pipeline))
+    assert sorted(pipeline.noted()) == sorted(sent)
+
+
 class Death(BaseException):
     """Stands for the end of a process: nothing catches it."""
 
@@ -167,6 +190,27 @@ def test_death_at_any_point_loses_nothing_and_doubles_nothing(
     with pipeline.consuming(pipeline.note):
         eventually(lambda: not waiting(pipeline), seconds=25)
     assert sorted(pipeline.noted()) == sorted(sent)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_message_that_kills_again_and_again_takes_no_innocent_one_with_it(
+    pipeline: Pipeline,
+) -> None:
+    sent = pipeline.tell(10)
+    deaths: list[str] = []
+
+    def die_at_the_fifth(envelope: Any, deps: Any) -> Any:
+        if envelope.id == sent[4]:
+            deaths.append(envelope.id)
+            raise Death
+        return pipeline.note(envelope, deps)
+
+    for number in range(DELIVERY_LIMIT + 1):
+        with pipeline.consuming(die_at_the_fifth):
+            eventually(lambda number=number: len(deaths) > number)  # type: ignore[misc]
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
+    assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[4]})
 
 
 def test_a_relay_sends_again_what_was_not_confirmed_and_clears_what_was(pipeline: Pipeline) -> None:

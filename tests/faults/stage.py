@@ -1,0 +1,118 @@
+"""One round: a product under load, faults while it runs, and the books closed afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.installation import Installation
+from tests.faults.approver import Approver
+from tests.faults.books import OUTSIDE, waiting
+from tests.faults.load import Load
+from tests.faults.reconcile import figures, reconcile
+from tests.product import Product
+
+RECOVERY_SECONDS = 60.0
+GIVE_UP_SECONDS = 240.0
+# RabbitMQ does not tell what is in hand: the books are read again while they differ.
+SECOND_LOOKS_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """``count`` faults were done; ``recovery`` is in seconds from the last of them.
+
+    ``refused`` counts the answers of the intake that were none of 2xx.
+    """
+
+    count: int
+    differences: list[str]
+    recovery: float
+    seconds: float
+    events: int
+    refused: Mapping[str, int]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_good(self) -> bool:
+        return not self.differences and self.recovery <= RECOVERY_SECONDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A started product, and where its books lie."""
+
+    product: Product
+    home: Installation
+    seed: int
+    rate: float = 4.0
+
+    def play(self, act: Callable[[], tuple[int, Mapping[str, Any]]]) -> Ended:
+        """``act`` does the faults while events come in; it returns how many, and notes."""
+        started = time.monotonic()
+        load = Load(product=self.product, rate=self.rate, seed=self.seed)
+        with Approver(self.product.client()) as approver:
+            load.start()
+            try:
+                count, notes = act()
+                last = time.monotonic()
+            finally:
+                load.finish()
+            left = self._until_nothing_waits(last)
+        differences = [*left.late, *self._differences(load)]
+        return Ended(
+            count=count,
+            differences=differences,
+            recovery=round(left.seconds, 1),
+            seconds=round(time.monotonic() - started, 1),
+            events=len(load.acknowledged),
+            refused=dict(load.refused),
+            notes={
+                **notes,
+                **figures(self.home),
+                "approved": approver.approved,
+                "waited last for": left.last,
+                "load average": os.getloadavg()[0],
+            },
+        )
+
+    def _differences(self, load: Load) -> list[str]:
+        limit = time.monotonic() + SECOND_LOOKS_SECONDS
+        while found := reconcile(self.home, load.acknowledged):
+            if time.monotonic() > limit:
+                break
+            time.sleep(1)
+        found += [f"gave up sending {what}" for what in load.given_up]
+        verified = self.product.command("verify")
+        if verified.returncode:
+            found.append(f"verify: {(verified.stdout + verified.stderr)[-300:]}")
+        return found
+
+    def _until_nothing_waits(self, since: float) -> Left:
+        """Twice in a row, the CRM's own retries included, which do not count as our time."""
+        seconds, quiet, left, last = 0.0, 0, dict[str, int](), dict[str, int]()
+        while quiet < 2:
+            passed = time.monotonic() - since
+            if passed > GIVE_UP_SECONDS:
+                return Left(seconds=passed, last=left, late=[f"still waiting: {left}"])
+            try:
+                left = waiting(self.home)
+            except Exception as error:  # noqa: BLE001 - A server that is not back is a wait too.
+                left = {type(error).__name__: 1}
+            if set(left) - {OUTSIDE}:
+                seconds, last = passed, left
+            quiet = 0 if left else quiet + 1
+            time.sleep(0.5)
+        return Left(seconds=seconds, last=last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """``seconds`` until nothing of ours was on its way; ``last`` is what was there the longest."""
+
+    seconds: float
+    last: Mapping[str, int]
+    late: list[str] = field(default_factory=list)
