@@ -20,16 +20,20 @@ SERVER_SIDE = (
 
 
 class PatientConnection(Connection[Any]):
-    """Raises `OperationalError`, and is closed, when a statement has no answer in time."""
+    """Raises `OperationalError`, and is closed, when a statement has no answer in time.
+
+    Whoever names a time of their own, as in waiting for notices, only hears that it is over.
+    """
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        limit = ANSWER_SECONDS if timeout is None else timeout
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, limit)
+            return super().wait(gen, interval, ANSWER_SECONDS)
         except OperationalError as error:
             if type(error).__name__ == "_WaitTimeout":  # Not among psycopg's public names.
                 self.pgconn.finish()
-                raise OperationalError(f"no answer within {limit:g} s") from error
+                raise OperationalError(f"no answer within {ANSWER_SECONDS:g} s") from error
             raise
 
 
