@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 import sqlite3
 import subprocess
 import tempfile
@@ -19,9 +21,11 @@ import psutil
 
 from tests.product import ROOT
 
-PACKAGES = ("flask", "granian", "kombu", "sqlalchemy", "marshmallow", "cryptography", "waitress")
-QUIET = 0.15
-"""More foreign CPU than this, in cores, and a round is marked as disturbed."""
+PACKAGES = (
+    *("amqp", "cryptography", "elasticsearch", "flask", "granian", "kombu", "marshmallow"),
+    *("pika", "psycopg", "sqlalchemy", "waitress"),
+)
+PROGRAMS = {"nginx": ("nginx", "-v"), "wrk": ("wrk", "-v"), "postgresql": ("psql", "--version")}
 
 
 def environment() -> dict[str, Any]:
@@ -33,6 +37,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "packages": {name: metadata.version(name) for name in PACKAGES},
+        "programs": {name: _version(words) for name, words in PROGRAMS.items()},
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "ram_mb": psutil.virtual_memory().total // 2**20,
@@ -85,6 +90,42 @@ def _own(pids: Sequence[int]) -> float:
 def _said(*words: str) -> str:
     answer = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     return answer.stdout.strip()
+
+
+def _version(words: Sequence[str]) -> str | None:
+    """The first number with dots that the program says; ``None`` where there is no program."""
+    if not shutil.which(words[0]):
+        return None
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    found = re.search(r"\d+(?:\.\d+)+", answer.stdout + answer.stderr)
+    return found.group() if found else None
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it; empty when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return [pid, *(child.pid for child in process.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def pss_mb(pids: Sequence[int]) -> float:
+    """Memory in MB, shared pages divided among those who share them."""
+    return round(sum(_kib(pid, "Pss") for pid in pids) / 1024, 1)
+
+
+def rss_mb(pids: Sequence[int]) -> float:
+    """Memory in MB, shared pages counted for each process that maps them."""
+    return round(sum(_kib(pid, "Rss") for pid in pids) / 1024, 1)
+
+
+def _kib(pid: int, name: str) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:"))
 
 
 def _cpu_model() -> str:

@@ -1,0 +1,115 @@
+"""The two ways to run: on files alone, and on the real servers. ``COLUMN=distributed`` chooses.
+
+A figure of the other column has no goal unless the goal names it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import requests
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import OperationalError
+
+from shared.db import in_schema, make_schema, open_database
+from tests.bench.facts import tree
+from tests.bench.result import NotHereError
+from tests.contracts.postgresql import fresh_postgresql
+from tests.contracts.rabbitmq import MANAGEMENT, URL, virtual_host
+from tests.databases import POSTGRESQL
+
+IS_DISTRIBUTED = os.environ.get("COLUMN") == "distributed"
+
+
+def _nobody() -> list[int]:
+    return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """``environ`` goes to the product; ``pids`` are the processes of the servers it uses."""
+
+    name: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+    pids: Callable[[], Sequence[int]] = _nobody
+
+    def database(self, folder: Path, service: str) -> str:
+        """The URL of one service's database: a file in the folder, or a schema."""
+        url = self.environ.get("DATABASE_URL")
+        return in_schema(url, service) if url else f"sqlite:///{folder}/{service}.db"
+
+    def engine(self, folder: Path, service: str) -> Engine:
+        """Open it; a schema that is not there is made."""
+        engine = open_database(self.database(folder, service))
+        make_schema(engine)
+        return engine
+
+
+EMBEDDED = Column(name="embedded")
+
+
+@contextmanager
+def chosen() -> Iterator[Column]:
+    """The column that was asked for."""
+    if not IS_DISTRIBUTED:
+        yield EMBEDDED
+        return
+    with distributed() as column:
+        yield column
+
+
+@contextmanager
+def distributed() -> Iterator[Column]:
+    """A virtual host and a database of its own. Raises `NotHereError` where a server is down."""
+    with ExitStack() as stack:
+        environ = {
+            "BROKER_URL": stack.enter_context(rabbitmq()),
+            "DATABASE_URL": stack.enter_context(postgresql()),
+        }
+        yield Column(name="distributed", environ=environ, pids=server_pids)
+
+
+@contextmanager
+def rabbitmq() -> Iterator[str]:
+    """The URL of a fresh virtual host."""
+    try:
+        requests.get(f"{MANAGEMENT}/api/overview", timeout=5)
+    except requests.RequestException as error:
+        raise NotHereError("no RabbitMQ: deploy/dev/services start rabbitmq") from error
+    with virtual_host() as host:
+        yield host.url
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The URL of a fresh database."""
+    try:
+        create_engine(POSTGRESQL, connect_args={"connect_timeout": 5}).connect().close()
+    except OperationalError as error:
+        raise NotHereError("no PostgreSQL: deploy/dev/services start postgresql") from error
+    with fresh_postgresql() as url:
+        yield url
+
+
+def server_pids() -> list[int]:
+    """The processes of RabbitMQ and PostgreSQL, as many as they are now."""
+    ports = (urlsplit(URL).port, urlsplit(POSTGRESQL).port)
+    return [pid for port in ports for pid in tree(listener(port or 0))]
+
+
+@cache
+def listener(port: int) -> int:
+    """The process that listens on this port; 0 where nobody does."""
+    found = {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    return min((pid for pid in found if pid), default=0)
