@@ -54,6 +54,12 @@ class RunSettings:
         default="",
         secret=True,
     )
+    search_url: str = setting(
+        "another search index than the embedded one: http[s]://user:password@host:port/name",
+        default="",
+        secret=True,
+    )
+    search_months: int = setting("months that search keeps; 0 keeps all", default=0)
 
     @property
     def is_loopback(self) -> bool:
@@ -112,6 +118,11 @@ class Installation:
 
     def embedded_database(self, name: str) -> str:
         return f"sqlite:///{self.root / name}.db"
+
+    @property
+    def search_index(self) -> str:
+        """The one that was asked for; without it the embedded one's file."""
+        return self.run.search_url or self.embedded_database("search")
 
     def token(self, name: str) -> str:
         """The text of one token file in ``keys``."""
@@ -192,7 +203,11 @@ class Installation:
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
-        log = {"SEARCH_URL": self.embedded_database("search"), "KEYS_DIR": keys}
+        log = {
+            "SEARCH_URL": self.search_index,
+            "SEARCH_MONTHS": str(self.run.search_months),
+            "KEYS_DIR": keys,
+        }
         table: Mapping[tuple[str, str], dict[str, str]] = {
             ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
             ("ingest", "worker"): raw,

@@ -32,7 +32,10 @@ class LedgerUnits(UnitOfWork):
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """``ingest`` is the database of ingest, only read, for the balance."""
+    """``ingest`` is the database of ingest, only read, for the balance.
+
+    ``search_months`` is how many months search keeps; 0 keeps all.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -42,6 +45,7 @@ class Deps:
     index: SearchIndex
     vkey: VerifierKey
     ingest: Engine | None = None
+    search_months: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

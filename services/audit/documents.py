@@ -78,7 +78,9 @@ class Context:
 
     def _absorb_classification(self, body: Body) -> None:
         maker = body["maker"]
-        self._add([f"p={fold(maker['version'])}", f"p={fold(maker['name'])}@{maker['version']}"])
+        self._add(
+            [f"p={fold(maker['version'])}", f"p={fold(maker['name'] + '@' + maker['version'])}"]
+        )
         if reading := body.get("reading"):
             self.customer = reading["title"] or self.customer
             self._add(f"n={word}" for word in plain_words(reading["title"]))

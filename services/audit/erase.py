@@ -65,7 +65,7 @@ def erase(deps: Deps, contact: str, *, reason: str, actor: str) -> Erased:
             actor=actor,
             key=ids.fresh(),
         )
-    deps.index.erase(_erased_seqs(deps))
+    deps.index.erase(erased_seqs(deps))
     _flush(deps)
     return Erased(chains=tuple(chains), entries=len(seqs))
 
@@ -86,7 +86,7 @@ def _blank(db: Connection, chains: Sequence[str], at: str) -> list[int]:
     return seqs
 
 
-def _erased_seqs(deps: Deps) -> list[int]:
+def erased_seqs(deps: Deps) -> list[int]:
     """Every entry without content: the index may hold none of them."""
     with reading(deps.engine) as db:
         without = select(ENTRIES.c.seq).join(CHAIN_KEYS, CHAIN_KEYS.c.chain == ENTRIES.c.chain)

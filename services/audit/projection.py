@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import func, select
 
 from services.audit.deps import Deps
 from services.audit.documents import Context, document
+from services.audit.erase import erased_seqs
 from services.audit.reader import Logged, after, of_chains_before
 from services.audit.search.index import Document, Position, Sum
 from services.audit.tables import ENTRIES
 from shared.db import reading
 from shared.faultpoints import reached
 
-BATCH = 500
+BATCH = 1000
 REMEMBERED_CHAINS = 20_000
 
 
@@ -56,7 +57,7 @@ class Projection:
 
     def catch_up(self, deps: Deps, told: Callable[[int], None] = lambda _: None) -> int:
         """Index everything the ledger has; returns how many entries were taken in."""
-        position, taken = deps.index.complete_up_to(), 0
+        position, taken = deps.index.stored_up_to(), 0
         if position.seq != self.next:
             # Another process, or a rebuild, moved the index: what is remembered may be ahead.
             self.contexts = Contexts()
@@ -85,10 +86,22 @@ class Projection:
 
 
 def reindex(deps: Deps, told: Callable[[int], None] = lambda _: None) -> Sum:
-    """Drop the index and build it again from the ledger."""
-    deps.index.drop()
-    Projection().catch_up(deps, told)
+    """Build the index again from the ledger; until it is whole, the old one is searched."""
+    with deps.index.rebuilding() as fresh:
+        Projection().catch_up(replace(deps, index=fresh), told)
+        # What was erased while it was read.
+        fresh.erase(erased_seqs(deps))
+        forget_old(replace(deps, index=fresh))
     return deps.index.sum()
+
+
+def forget_old(deps: Deps) -> int:
+    """Drop the months that search need not keep any more; the ledger keeps everything."""
+    if not deps.search_months:
+        return 0
+    now = deps.clock()
+    months = now.year * 12 + now.month - 1 - deps.search_months
+    return deps.index.drop_before(f"{months // 12:04}-{months % 12 + 1:02}-01T00:00:00.000Z")
 
 
 def ledger_size(deps: Deps) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from services.audit.checkpoints import load_signer, load_vkey, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
 from services.audit.pages import pages
-from services.audit.projection import Projection
+from services.audit.projection import Projection, forget_old
 from services.audit.routes import api
+from services.audit.search.elasticsearch import open_elasticsearch
 from services.audit.search.fts5 import open_fts5
-from services.audit.search.index import open_index
+from services.audit.search.index import Opener, open_index
 from services.audit.tables import OUTBOX, metadata
 from services.audit.vault import load_vault
 from shared.bus.publisher import Publisher
@@ -27,16 +28,24 @@ from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
 from shared.settings import ServiceSettings, setting
 
-INDICES = {"sqlite": open_fts5}
+INDICES: Mapping[str, Opener] = {
+    "sqlite": open_fts5,
+    "http": open_elasticsearch,
+    "https": open_elasticsearch,
+}
 PREFETCH = 200
 SEAL_SECONDS = 60
+RETENTION_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServiceSettings):
     """What both parts need. ``keys_dir`` holds ledger.key and, for the worker, checkpoints."""
 
-    search_url: str = setting("search index: sqlite:///…")
+    search_url: str = setting(
+        "search index: sqlite:///… or http[s]://[user:password@]host:port/name", secret=True
+    )
+    search_months: int = setting("months that search keeps; 0 keeps all", default=0)
     keys_dir: Path = setting("folder of ledger.key and checkpoints.vkey")
     ingest_database_url: str = setting("database of ingest, read for the balance", default="")
 
@@ -54,6 +63,7 @@ def wire_web(settings: Settings) -> WebDeps:
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
         ingest=_ingest(settings),
+        search_months=settings.search_months,
     )
 
 
@@ -72,6 +82,7 @@ def wire_worker(settings: Settings) -> WorkerDeps:
         index=open_index(settings.search_url, INDICES),
         vkey=load_vkey(settings.keys_dir),
         ingest=_ingest(settings),
+        search_months=settings.search_months,
         signer=signer,
         relay=Relay(engine=engine, outbox=OUTBOX, publisher=publisher, clock=now),
     )
@@ -106,6 +117,7 @@ SERVICE = Service(
         loops=(
             Loop(name="relay", seconds=0.5, run=_relay),
             Loop(name="projection", seconds=0.5, run=Projection().catch_up),
+            Loop(name="retention", seconds=RETENTION_SECONDS, run=forget_old),
             Loop(name="checkpoint", seconds=SEAL_SECONDS, run=seal_waiting),
         ),
         prefetch=PREFETCH,

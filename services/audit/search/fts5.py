@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
+import string
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from services.audit.search.index import COUNTED, Document, Hits, Page, Position, Sum
+from services.audit.search.index import COUNTED, Document, Hits, Page, Position, Sum, digest
 from services.audit.search.query import Query, Term, Tokens
+from services.audit.search.words import spaced
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError, StoreUnavailable
 
-# Every character but spaces and control characters belongs to a token: our own normaliser has
-# split the text already. Content lies outside the index, so `rebuild` makes it new from `docs`.
-_TABLES = """
-CREATE TABLE IF NOT EXISTS docs (
-    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, shown TEXT NOT NULL, tokens TEXT NOT NULL);
-CREATE VIRTUAL TABLE IF NOT EXISTS found USING fts5 (
-    tokens, content='docs', content_rowid='seq', prefix='3', columnsize=0,
-    tokenize="unicode61 remove_diacritics 0 categories 'L* N* M* P* S* Co'");
-CREATE TABLE IF NOT EXISTS days (day TEXT PRIMARY KEY, low INTEGER, high INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY, seq INTEGER NOT NULL, at TEXT);
-INSERT OR IGNORE INTO position VALUES (1, 0, NULL);
-"""
+# Spaces alone part two tokens: our own normaliser has split the text already. Content lies outside
+# the index, so `rebuild` makes it new from ``docs``. Each generation has tables of its own.
+_TOKENIZE = "ascii tokenchars '{}'".format(string.punctuation.replace("'", "''")).replace('"', '""')
+_DOCS = """CREATE TABLE IF NOT EXISTS docs_{n} (
+    seq INTEGER PRIMARY KEY, at TEXT NOT NULL, shown TEXT NOT NULL, tokens TEXT NOT NULL)"""
+_FOUND = """CREATE VIRTUAL TABLE IF NOT EXISTS found_{n} USING fts5 (
+    tokens, content='docs_{n}', content_rowid='seq', prefix='3', columnsize=0,
+    tokenize="{tokenize}")"""
+_DAYS = """CREATE TABLE IF NOT EXISTS days_{n} (
+    day TEXT PRIMARY KEY, low INTEGER, high INTEGER) WITHOUT ROWID"""
+_NUMBER = "INSERT OR IGNORE INTO generations VALUES ({n}, 0, 0, NULL)"
+_GENERATIONS = (
+    "CREATE TABLE IF NOT EXISTS generations"
+    " (n INTEGER PRIMARY KEY, is_current INTEGER NOT NULL, seq INTEGER NOT NULL, at TEXT)"
+)
 _BUSY_SECONDS = 30.0
 
 
@@ -44,48 +48,50 @@ def open_fts5(url: str) -> Fts5Index:
 
 @dataclass(frozen=True, kw_only=True)
 class Fts5Index:
-    """A `SearchIndex`. Each thread has its own connection; it survives a fork unopened only."""
+    """A `SearchIndex`. Each thread has its own connection; it survives a fork unopened only.
+
+    ``generation`` is the one in the making; without it the one that is searched.
+    """
 
     path: Path
+    generation: int | None = None
     _local: threading.local = field(default_factory=threading.local)
 
     def create(self) -> None:
-        with self._connected() as db:
-            db.executescript(_TABLES)
-
-    def drop(self) -> None:
         with self._writing() as db:
-            db.execute("DELETE FROM docs")
-            db.execute("INSERT INTO found (found) VALUES ('rebuild')")
-            db.execute("DELETE FROM days")
-            db.execute("UPDATE position SET seq = 0, at = NULL")
-        self._shrink()
+            db.execute(_GENERATIONS)
+            if not _generations(db):
+                _make(db, 1)
+                db.execute("UPDATE generations SET is_current = 1")
 
     def add(self, documents: Sequence[Document], upto: Position) -> None:
-        rows = [(d.seq, d.at, d.shown(), " ".join(d.tokens)) for d in documents]
+        rows = [(d.seq, d.at, d.shown(), spaced(d.tokens)) for d in documents]
         with self._writing() as db:
-            known = {seq for (seq,) in db.execute(*_among([row[0] for row in rows]))}
+            n = self._number(db)
+            known = {seq for (seq,) in db.execute(*_among(n, [row[0] for row in rows]))}
             rows = [row for row in rows if row[0] not in known]
-            db.executemany("INSERT INTO docs VALUES (?, ?, ?, ?)", rows)
+            db.executemany(f"INSERT INTO docs_{n} VALUES (?, ?, ?, ?)", rows)
             found = [(row[0], row[3]) for row in rows]
-            db.executemany("INSERT INTO found (rowid, tokens) VALUES (?, ?)", found)
+            db.executemany(f"INSERT INTO found_{n} (rowid, tokens) VALUES (?, ?)", found)
             db.executemany(
-                "INSERT INTO days VALUES (?, ?, ?) ON CONFLICT (day) DO UPDATE SET"
+                f"INSERT INTO days_{n} VALUES (?, ?, ?) ON CONFLICT (day) DO UPDATE SET"
                 " low = min(low, excluded.low), high = max(high, excluded.high)",
                 _spans(rows),
             )
-            db.execute("UPDATE position SET seq = ?, at = ?", (upto.seq, upto.at))
+            position = "UPDATE generations SET seq = ?, at = ? WHERE n = ?"
+            db.execute(position, (upto.seq, upto.at, n))
 
     def search(self, query: Query, page: Page) -> Hits:
         if query.is_empty:
             return Hits(documents=(), total=0, capped=False, next_before=None)
         with self._reading() as db:
-            chosen = _choose(db, query)
-            counted = f"SELECT count(*) FROM (SELECT 1 {chosen.text} LIMIT {COUNTED + 1})"  # noqa: S608 - fixed text
+            n = self._number(db)
+            chosen = _choose(db, n, query)
+            counted = f"SELECT count(*) FROM (SELECT 1 {chosen.text} LIMIT {COUNTED + 1})"
             total = db.execute(counted, chosen.values).fetchone()[0]
             below = 2**62 if page.before is None else page.before
             rows = db.execute(
-                "SELECT seq, shown FROM docs WHERE seq IN ("  # noqa: S608 - as above
+                f"SELECT seq, shown FROM docs_{n} WHERE seq IN ("
                 f"SELECT {chosen.rowid} {chosen.text} AND {chosen.rowid} < ?"
                 f" ORDER BY {chosen.rowid} DESC LIMIT ?) ORDER BY seq DESC",
                 (*chosen.values, below, page.size + 1),
@@ -103,26 +109,64 @@ class Fts5Index:
         if not seqs:
             return
         with self._writing() as db:
-            db.executemany("DELETE FROM docs WHERE seq = ?", [(seq,) for seq in seqs])
-            db.execute("INSERT INTO found (found) VALUES ('rebuild')")
+            for n in _generations(db):
+                gone = f"DELETE FROM docs_{n} WHERE seq = ?"
+                db.executemany(gone, [(seq,) for seq in seqs])
+                db.execute(f"INSERT INTO found_{n} (found_{n}) VALUES ('rebuild')")
         self._shrink()
 
-    def complete_up_to(self) -> Position:
+    def drop_before(self, at: str) -> int:
+        month = f"{at[:7]}-01"
         with self._reading() as db:
-            seq, at = db.execute("SELECT seq, at FROM position").fetchone()
+            n = self._number(db)
+            old = f"SELECT seq FROM docs_{n} WHERE at < ? AND seq < (SELECT max(seq) FROM docs_{n})"
+            seqs = [seq for (seq,) in db.execute(old, (month,))]
+        self.erase(seqs)
+        return len(seqs)
+
+    def stored_up_to(self) -> Position:
+        with self._reading() as db:
+            at_n = "SELECT seq, at FROM generations WHERE n = ?"
+            seq, at = db.execute(at_n, (self._number(db),)).fetchone()
         return Position(seq=seq, at=at)
 
+    def complete_up_to(self) -> Position:
+        return self.stored_up_to()
+
+    @contextmanager
+    def rebuilding(self) -> Iterator[Fts5Index]:
+        with self._writing() as db:
+            # What a rebuild that died has left.
+            _drop_others(db, self._number(db))
+            n = self._number(db) + 1
+            _make(db, n)
+        try:
+            yield replace(self, generation=n)
+            with self._writing() as db:
+                db.execute("UPDATE generations SET is_current = (n = ?)", (n,))
+                _drop_others(db, n)
+        except BaseException:
+            with self._writing() as db:
+                _drop_others(db, self._number(db))
+            raise
+        self._shrink()
+
     def sum(self) -> Sum:
-        total, count = hashlib.sha256(), 0
         with self._reading() as db:
-            for seq, shown, tokens in db.execute(
-                "SELECT seq, shown, tokens FROM docs ORDER BY seq"
-            ):
-                total.update(f"{seq}\n{shown}\n{tokens}\n".encode(errors="surrogatepass"))
-                count += 1
+            n = self._number(db)
+            found = digest(db.execute(f"SELECT seq, shown, tokens FROM docs_{n} ORDER BY seq"))
             # The check fails where the index does not say what `docs` says.
-            db.execute("INSERT INTO found (found, rank) VALUES ('integrity-check', 1)")
-        return Sum(documents=count, digest=total.hexdigest())
+            db.execute(f"INSERT INTO found_{n} (found_{n}, rank) VALUES ('integrity-check', 1)")
+        return found
+
+    def _number(self, db: sqlite3.Connection) -> int:
+        """The generation that is meant. Raises `StoreUnavailable` where it is gone."""
+        n = self.generation
+        where, values = ("is_current", ()) if n is None else ("n = ?", (n,))
+        row = db.execute(f"SELECT n FROM generations WHERE {where}", values).fetchone()
+        if row is None:
+            raise StoreUnavailable("the index in the making is gone: another one was begun")
+        return int(row[0])
 
     def _shrink(self) -> None:
         """Rewrite the file and cut the log beside it, so that deleted bytes are gone."""
@@ -175,10 +219,27 @@ class Fts5Index:
         return db
 
 
-def _among(seqs: Sequence[int]) -> tuple[str, tuple[int, int]]:
+def _generations(db: sqlite3.Connection) -> list[int]:
+    return [n for (n,) in db.execute("SELECT n FROM generations ORDER BY n")]
+
+
+def _make(db: sqlite3.Connection, n: int) -> None:
+    for statement in (_DOCS, _FOUND, _DAYS, _NUMBER):
+        db.execute(statement.format(n=n, tokenize=_TOKENIZE))
+
+
+def _drop_others(db: sqlite3.Connection, kept: int) -> None:
+    for n in _generations(db):
+        if n != kept:
+            for name in ("found", "docs", "days"):
+                db.execute(f"DROP TABLE {name}_{n}")
+            db.execute("DELETE FROM generations WHERE n = ?", (n,))
+
+
+def _among(n: int, seqs: Sequence[int]) -> tuple[str, tuple[int, int]]:
     """Documents come in ledger order: a repeat lies between the first and the last."""
     span = (min(seqs), max(seqs)) if seqs else (1, 0)
-    return "SELECT seq FROM docs WHERE seq BETWEEN ? AND ?", span
+    return f"SELECT seq FROM docs_{n} WHERE seq BETWEEN ? AND ?", span
 
 
 def _spans(rows: Sequence[tuple[int, str, str, str]]) -> list[tuple[str, int, int]]:
@@ -198,22 +259,22 @@ class _Chosen:
     values: tuple[Any, ...]
 
 
-def _choose(db: sqlite3.Connection, query: Query) -> _Chosen:
+def _choose(db: sqlite3.Connection, n: int, query: Query) -> _Chosen:
     conditions, values = list[str](), list[Any]()
     has_dates = query.since is not None or query.until is not None
-    rowid, source = "found.rowid", "FROM found"
+    rowid, source = f"found_{n}.rowid", f"FROM found_{n}"
     if not query.terms:
-        rowid, source = "docs.seq", "FROM docs"
+        rowid, source = "docs.seq", f"FROM docs_{n} AS docs"
     elif has_dates:
-        source = "FROM found CROSS JOIN docs ON docs.seq = found.rowid"
+        source = f"FROM found_{n} CROSS JOIN docs_{n} AS docs ON docs.seq = found_{n}.rowid"
     if query.terms:
-        conditions.append("found MATCH ?")
+        conditions.append(f"found_{n} MATCH ?")
         values.append(" AND ".join(map(_match, query.terms)))
     if has_dates:
         since, until = query.since or "", query.until or "9999"
         # Time grows nearly as the ledger does: the days give narrow bounds, the times the rest.
         low, high = db.execute(
-            "SELECT min(low), max(high) FROM days WHERE day >= ? AND day <= ?",
+            f"SELECT min(low), max(high) FROM days_{n} WHERE day >= ? AND day <= ?",
             (since[:10], until[:10]),
         ).fetchone()
         conditions += [f"{rowid} BETWEEN ? AND ?", "docs.at >= ?", "docs.at < ?"]
@@ -229,5 +290,5 @@ def _match(term: Term) -> str:
 
 def _phrase(tokens: Tokens) -> str:
     """Tokens in quotes are never read as operators; quotes inside are doubled."""
-    text = " ".join(tokens.tokens).replace('"', '""')
+    text = spaced(tokens.tokens).replace('"', '""')
     return f'"{text}"{"*" if tokens.prefix else ""}'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,18 +46,26 @@ class Document:
     changes: tuple[ValueChange, ...] = ()
     tokens: tuple[str, ...] = ()
 
-    def shown(self) -> str:
-        """JSON of all but the tokens."""
+    def data(self) -> dict[str, Any]:
+        """All but the tokens, as JSON has it."""
         data = {**vars(self), "changes": [vars(change) for change in self.changes]}
         del data["tokens"]
-        return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return data
+
+    def shown(self) -> str:
+        """`data` as text."""
+        return json.dumps(self.data(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> Document:
+        """The inverse of `data`, without tokens."""
+        changes = tuple(ValueChange(**change) for change in data["changes"])
+        return cls(**{**data, "changes": changes})
 
     @classmethod
     def of(cls, shown: str) -> Document:
         """The inverse of `shown`, without tokens."""
-        data: dict[str, Any] = json.loads(shown)
-        data["changes"] = tuple(ValueChange(**change) for change in data["changes"])
-        return cls(**data)
+        return cls.of_data(json.loads(shown))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,28 +103,52 @@ class Sum:
 
 
 class SearchIndex(Protocol):
-    """A projection of the ledger that can be dropped and rebuilt. Raises `StoreUnavailable`."""
+    """A projection of the ledger that can be rebuilt. Raises `StoreUnavailable`.
+
+    Opening one asks no server: a part may start while its search is down.
+    """
 
     def create(self) -> None:
         """Make what is missing; does nothing to an index that is there."""
 
-    def drop(self) -> None:
-        """Forget everything; the next `add` begins with entry 0."""
-
     def add(self, documents: Sequence[Document], upto: Position) -> None:
-        """Store documents and, in the same commit, how far the index is complete."""
+        """Store documents, in ledger order, and then how far they go.
+
+        A document that is there already stays as it is.
+        """
 
     def search(self, query: Query, page: Page) -> Hits:
         """The newest documents that fit."""
 
     def erase(self, seqs: Sequence[int]) -> None:
-        """Remove documents so that no byte of them stays on disk."""
+        """Remove documents, also from an index in the making, so that no byte stays on disk."""
+
+    def drop_before(self, at: str) -> int:
+        """Forget whole months that ended before ``at`` (RFC 3339); returns how many things went."""
+
+    def stored_up_to(self) -> Position:
+        """Where the next `add` goes on."""
 
     def complete_up_to(self) -> Position:
-        """How far the index is complete."""
+        """How far a search sees; never more than that."""
+
+    def rebuilding(self) -> AbstractContextManager[SearchIndex]:
+        """An empty index to be filled, while this one is searched and added to as before.
+
+        At the end of the block it takes the place of this one at once; after an error it is gone.
+        """
 
     def sum(self) -> Sum:
         """Count and digest over all documents and their tokens."""
+
+
+def digest(rows: Iterable[tuple[int, str, str]]) -> Sum:
+    """The sum of documents by ``seq``, each with what is shown and its tokens."""
+    total, count = hashlib.sha256(), 0
+    for seq, shown, tokens in rows:
+        total.update(f"{seq}\n{shown}\n{tokens}\n".encode(errors="surrogatepass"))
+        count += 1
+    return Sum(documents=count, digest=total.hexdigest())
 
 
 Opener = Callable[[str], SearchIndex]

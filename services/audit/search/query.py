@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from services.audit.search import words
+from shared.domain.schema import rfc3339
 from shared.errors import BadPayload
 
 SHORTEST_PREFIX = 3
@@ -233,11 +234,12 @@ _FILTER_TERMS: Mapping[str, Callable[[str], list[Term]]] = {
 
 
 def _day(text: str, name: str, *, days: int = 0) -> str:
-    """The start of a day (UTC) as RFC 3339 text; a full time is taken as it is."""
+    """The start of a day (UTC), or a full time, as RFC 3339 text."""
     try:
-        day = date.fromisoformat(text[:10])
-    except ValueError as error:
+        if len(text) > 10:
+            time = datetime.fromisoformat(text)
+            return rfc3339(time if time.tzinfo else time.replace(tzinfo=UTC))
+        day = date.fromisoformat(text) + timedelta(days=days)
+    except (ValueError, OverflowError) as error:
         raise BadPayload(f"{name}: write a date as 2026-11-23") from error
-    if len(text) > 10:
-        return text
-    return f"{day + timedelta(days=days)}T00:00:00.000Z"
+    return f"{day}T00:00:00.000Z"

@@ -1,8 +1,9 @@
 """The one normaliser of search: text becomes tokens that every index stores and finds alike.
 
 An index splits its input at spaces and nothing else (FTS5: all but spaces are token characters;
-Elasticsearch: the whitespace analyser). A plain word holds letters and digits alone; a *key* such
-as ``e=ann@example.com`` holds ``=``, which no word does, so the two never meet.
+Elasticsearch: the whitespace analyser), and `spaced` writes that input. A plain word holds letters
+and digits alone; a *key* such as ``e=ann@example.com`` holds ``=``, which no word does, so the two
+never meet.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 LONGEST_WORD = 64
@@ -20,6 +21,8 @@ _DIGIT = re.compile(r"[0-9]")
 _NO_DIGIT = re.compile(r"[^0-9]+")
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]\\|=]+@[^\s@<>\"'(),;:\[\]\\|=/?]+\.[^\W\d_]{2,}")
 _PHONE = re.compile(r"(?<![\w@./=-])(?:\+|\(\+?)?\d[\d ()./\u00a0\u2011-]{5,24}\d(?![\w@=-])")
+# What any index takes for a space or leaves out.
+_BREAK = re.compile(r"[\x00-\x20\x7f\s]+")
 _ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
 _DOTTED = re.compile(r"(?<!\d)(\d{1,2})([./])(\d{1,2})\2(\d{4})(?!\d)")
 _CODE = re.compile(r"(?<![\w-])(?=[\w/-]*\d)[\w]+(?:[/-][\w]+)+(?![\w-])")
@@ -129,6 +132,11 @@ def stream(text: str) -> list[str]:
     from running from the words into them.
     """
     return [*words_of(text), "|", *_wholes(text), "|"]
+
+
+def spaced(tokens: Iterable[str]) -> str:
+    """Tokens as an index takes them, in a document and in a query: a space between two alone."""
+    return " ".join(_BREAK.sub("_", token) for token in tokens)
 
 
 def contact_keys(text: str) -> list[str]:

@@ -1,0 +1,38 @@
+"""A name of one's own in a real Elasticsearch; `deploy/dev/services` starts the server."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+SERVER = os.environ.get("TEST_ELASTICSEARCH_URL", "http://127.0.0.1:59200")
+
+
+@contextmanager
+def search_url() -> Iterator[str]:
+    """A fresh one, cleaned up afterwards. Without a server the test is skipped; in CI it fails."""
+    prefix = f"t{uuid.uuid4().hex[:12]}"
+    try:
+        requests.get(f"{SERVER}/_cluster/health", timeout=20).raise_for_status()
+    except requests.RequestException:
+        if os.environ.get("CI"):
+            pytest.fail("no Elasticsearch: deploy/dev/services start elasticsearch")
+        pytest.skip("no Elasticsearch: deploy/dev/services start elasticsearch")
+    try:
+        yield f"{SERVER}/{prefix}"
+    finally:
+        for name in indices(prefix):
+            requests.delete(f"{SERVER}/{name}", timeout=60)
+        requests.delete(f"{SERVER}/_index_template/{prefix}", timeout=60)
+
+
+def indices(prefix: str) -> list[str]:
+    """The names of all indices that begin so."""
+    answer = requests.get(f"{SERVER}/{prefix}-*?features=aliases", timeout=60)
+    answer.raise_for_status()
+    return sorted(answer.json())
