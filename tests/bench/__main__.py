@@ -1,7 +1,8 @@
 """Every measurement in one run: a table of figure, value and goal, and JSON with every round.
 
 ``python -m tests.bench [p1 p9 …]``; short by default, ``FULL=1`` for all rounds and a million rows,
-``SMOKE=1`` only to see that all of it runs, ``COLUMN=distributed`` on the real servers.
+``SMOKE=1`` only to see that all of it runs, ``COLUMN=distributed`` on the real servers. The names
+are the targets; ``m8-…`` are those of the messaging design, ``columns`` compares both columns.
 """
 
 from __future__ import annotations
@@ -14,7 +15,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tests.bench import against_n8n, drain, footprint, intake, latency, ledger, search
+from tests.bench import (
+    against_n8n,
+    broker,
+    broker_return,
+    columns,
+    drain,
+    elastic,
+    embedded_broker,
+    footprint,
+    intake,
+    latency,
+    ledger,
+    n8n,
+    search,
+    slow_senders,
+)
 from tests.bench.column import IS_DISTRIBUTED
 from tests.bench.facts import environment
 from tests.bench.result import Figure, Found, NotHereError
@@ -32,13 +48,23 @@ PARTS: dict[str, Callable[[], Found]] = {
     "p17-n8n": against_n8n.p17_memory,
     "p18-n8n": against_n8n.p18_start,
     "p4": intake.p4_and_p5_rate_and_latency,
+    "p6": slow_senders.p6_slow_senders,
     "p10": intake.p10_single_accept,
     "p7": latency.p7_to_pending,
     "p8": latency.p8_to_searchable,
     "p12": drain.p12_drain,
+    "p11": broker.p11_publishing,
+    "m8-sqlite": embedded_broker.rates_and_latency,
+    "m8-lone": broker.lone_publish,
+    "m8-consume": broker.consuming,
+    "m8-relay": broker.relaying,
+    "m8-return": broker_return.returning,
     "p9": ledger.p9_ledger_appends,
     "p16": ledger.p16_indexing,
     "p13": search.p13_search,
+    "p14": elastic.p14_search,
+    "p15": elastic.p15_indexing,
+    "columns": columns.both,
 }
 
 
@@ -55,11 +81,15 @@ def main(names: Sequence[str]) -> None:
         "figures": [],
         "rounds": {},
         "skipped": {},
+        "seconds": {},
     }
     path = RESULTS / f"bench-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{column}.json"
     path.parent.mkdir(exist_ok=True)
     print(f"{'':8} {'figure':<58} {'value':>9} {'goal':>9}", flush=True)
+    if "p3" in names:
+        n8n.install()
     for name in names or PARTS:
+        begin = time.monotonic()
         try:
             found = PARTS[name]()
         except NotHereError as error:
@@ -69,8 +99,11 @@ def main(names: Sequence[str]) -> None:
                 raise
             continue
         result["rounds"][name] = found.rounds
+        result["seconds"][name] = round(time.monotonic() - begin)
         result["figures"] += [{**asdict(f), "is_met": f.is_met} for f in found.figures]
         print(*map(_line, found.figures), sep="\n", flush=True)
+        if name == "columns":
+            print("", columns.as_table(found.figures), "", sep="\n", flush=True)
         path.write_text(json.dumps(result, indent=1, default=str))
     print(f"\nEvery round: {path.relative_to(ROOT)}")
 

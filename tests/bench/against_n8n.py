@@ -78,11 +78,12 @@ def running(engine: str) -> Iterator[Running]:
 
 
 def _status(made: N8n, request: Request) -> int:
-    """The answer's status; 0 while nobody listens."""
+    """The answer's status; 0 while nobody listens, or only says with a 200 that it is starting."""
     connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=30)
     try:
         connection.request("POST", request.path, request.body, dict(request.headers))
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return 0 if answer.read().startswith(b"n8n is starting up") else answer.status
     except OSError:
         return 0
     finally:

@@ -17,10 +17,12 @@ import psutil
 import requests
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 from shared.db import in_schema, make_schema, open_database
 from tests.bench.facts import tree
 from tests.bench.result import NotHereError
+from tests.contracts.elasticsearch import SERVER, search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import MANAGEMENT, URL, virtual_host
 from tests.databases import POSTGRESQL
@@ -67,11 +69,12 @@ def chosen() -> Iterator[Column]:
 
 @contextmanager
 def distributed() -> Iterator[Column]:
-    """A virtual host and a database of its own. Raises `NotHereError` where a server is down."""
+    """A virtual host, a database and an index of its own. Raises `NotHereError` without a server."""
     with ExitStack() as stack:
         environ = {
             "BROKER_URL": stack.enter_context(rabbitmq()),
             "DATABASE_URL": stack.enter_context(postgresql()),
+            "SEARCH_URL": stack.enter_context(elasticsearch()),
         }
         yield Column(name="distributed", environ=environ, pids=server_pids)
 
@@ -90,22 +93,39 @@ def rabbitmq() -> Iterator[str]:
 @contextmanager
 def postgresql() -> Iterator[str]:
     """The URL of a fresh database."""
+    engine = create_engine(POSTGRESQL, connect_args={"connect_timeout": 5}, poolclass=NullPool)
     try:
-        create_engine(POSTGRESQL, connect_args={"connect_timeout": 5}).connect().close()
+        engine.connect().close()
     except OperationalError as error:
         raise NotHereError("no PostgreSQL: deploy/dev/services start postgresql") from error
     with fresh_postgresql() as url:
         yield url
 
 
+@contextmanager
+def elasticsearch() -> Iterator[str]:
+    """A search URL whose indices are all new."""
+    try:
+        requests.get(f"{SERVER}/_cluster/health", timeout=20).raise_for_status()
+    except requests.RequestException as error:
+        raise NotHereError("no Elasticsearch: deploy/dev/services start elasticsearch") from error
+    with search_url() as url:
+        yield url
+
+
 def server_pids() -> list[int]:
-    """The processes of RabbitMQ and PostgreSQL, as many as they are now."""
-    ports = (urlsplit(URL).port, urlsplit(POSTGRESQL).port)
+    """The processes of the real servers, as many as they are now."""
+    ports = (urlsplit(URL).port, urlsplit(POSTGRESQL).port, urlsplit(SERVER).port)
     return [pid for port in ports for pid in tree(listener(port or 0))]
 
 
 @cache
 def listener(port: int) -> int:
+    """`listener_now`, looked for once: the shared servers stay."""
+    return listener_now(port)
+
+
+def listener_now(port: int) -> int:
     """The process that listens on this port; 0 where nobody does."""
     found = {
         connection.pid

@@ -90,7 +90,8 @@ def workflow() -> dict[str, Any]:
             responseMode="lastNode",
             responseData="noData",
             options={"rawBody": True},
-        ),
+        )
+        | {"webhookId": "countersign-bench"},
         "Crypto": _a_node(
             "crypto",
             1,

@@ -1,8 +1,8 @@
 """The door alone on the product's own server, as processes of their own.
 
 ``python -m tests.ingest.serving FOLDER PORT SIDE WORKERS DATABASE_URL`` serves until it is told to
-stop. ``hello`` is a bare Flask application, ``no-commit`` the door without its commit, ``waitress``
-the door on the server of an open port: the other sides of the benchmarks.
+stop. ``hello`` is a bare Flask application and ``no-commit`` the door without its commit: the other
+sides of the benchmarks.
 """
 
 from __future__ import annotations
@@ -85,11 +85,6 @@ def no_commit(folder: Path, database: str) -> Any:
 
 
 def serve(folder: Path, port: int, side: str, workers: int, database: str) -> None:
-    if side == "waitress":
-        from services.embedded import _serve_waitress
-
-        _serve_waitress(door(folder, database), "127.0.0.1", port, threads=64)
-        return
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
     from granian.server import Server
