@@ -31,7 +31,7 @@ from tests.bench import (
     search,
     slow_senders,
 )
-from tests.bench.column import IS_DISTRIBUTED
+from tests.bench.column import IS_DISTRIBUTED, server_versions
 from tests.bench.facts import environment
 from tests.bench.result import Figure, Found, NotHereError
 from tests.bench.scale import FULL, SMOKE
@@ -75,7 +75,7 @@ def main(names: Sequence[str]) -> None:
         raise SystemExit(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     column = "distributed" if IS_DISTRIBUTED else "embedded"
     result: dict[str, Any] = {
-        "environment": environment(),
+        "environment": {**environment(), "servers": server_versions()},
         "column": column,
         "scale": "smoke" if SMOKE else "full" if FULL else "short",
         "figures": [],

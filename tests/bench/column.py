@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -111,6 +111,25 @@ def elasticsearch() -> Iterator[str]:
         raise NotHereError("no Elasticsearch: deploy/dev/services start elasticsearch") from error
     with search_url() as url:
         yield url
+
+
+def server_versions() -> dict[str, str]:
+    """Of the real servers that are up."""
+    found = {}
+    with suppress(requests.RequestException):
+        user, password = urlsplit(URL).username, urlsplit(URL).password
+        answer = requests.get(
+            f"{MANAGEMENT}/api/overview", auth=(user or "", password or ""), timeout=5
+        )
+        found["rabbitmq"] = str(answer.json()["rabbitmq_version"])
+    with suppress(requests.RequestException):
+        nodes = requests.get(f"{SERVER}/_nodes/_local", timeout=5).json()["nodes"]
+        found["elasticsearch"] = str(next(iter(nodes.values()))["version"])
+    with suppress(OperationalError):
+        engine = create_engine(POSTGRESQL, connect_args={"connect_timeout": 5}, poolclass=NullPool)
+        with engine.connect() as connection:
+            found["postgresql"] = str(connection.exec_driver_sql("SHOW server_version").scalar())
+    return found
 
 
 def server_pids() -> list[int]:

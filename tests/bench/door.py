@@ -27,7 +27,7 @@ from tests.bench.scale import ROUNDS, SECONDS, WARM_UP
 from tests.bench.wrk import Cell
 from tests.ingest.serving import prepare, serving
 
-RATES = {"hello": 25_000, "no-commit": 25_000}
+RATES = {"no-commit": 14_000}
 LARGEST_RATE = 9000
 
 

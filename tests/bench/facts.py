@@ -26,7 +26,7 @@ PACKAGES = (
     *("amqp", "cryptography", "elasticsearch", "flask", "granian", "kombu", "marshmallow"),
     *("pika", "psycopg", "sqlalchemy", "waitress"),
 )
-PROGRAMS = {"nginx": ("nginx", "-v"), "wrk": ("wrk", "-v"), "postgresql": ("psql", "--version")}
+PROGRAMS = {"nginx": ("nginx", "-v"), "wrk": ("wrk", "-v")}
 
 
 def environment() -> dict[str, Any]:
