@@ -155,7 +155,14 @@ def facts_of(entries: Sequence[Logged]) -> Facts:
     return Facts(all=tuple(facts), erased=len(entries) - len(facts))
 
 
-def answers(facts: Facts, mask: Mask, later: Sequence[Document]) -> tuple[Answer, ...]:
+Later = Sequence[Document] | None
+"""What came later for the same record; ``None`` where search, which knows it, does not answer."""
+_UNKNOWN = (
+    "Search does not answer right now, so later changes are not known. Look again in a minute."
+)
+
+
+def answers(facts: Facts, mask: Mask, later: Later) -> tuple[Answer, ...]:
     """All eight, always: where there is nothing to say, that is said."""
     given = [
         _sent(facts),
@@ -258,19 +265,23 @@ def _decided(facts: Facts) -> Given:
     return texts, seqs
 
 
-def _written(facts: Facts, later: Sequence[Document]) -> Given:
+def _written(facts: Facts, later: Later) -> Given:
     ends = facts.of("change.applied", "change.failed", "change.stale", "change.unknown")
     waiting = "It is not written yet." if facts.of("change.intended") else "Nothing was written."
     texts, seqs = _with_changes(ends, otherwise=waiting)
-    if facts.applied:
+    if facts.applied and later is None:
+        texts.append(_UNKNOWN)
+    elif facts.applied:
         still = "No later change of these fields is known, so it is still so."
         texts.append(f"It was changed again {len(later)} time(s) since." if later else still)
     return texts, seqs
 
 
-def _corrected(facts: Facts, later: Sequence[Document]) -> Given:
+def _corrected(facts: Facts, later: Later) -> Given:
     if facts.applied is None:
         return ["Nothing was written, so there is nothing to correct."], []
+    if later is None:
+        return [_UNKNOWN], []
     if not later:
         return ["No correction is known."], []
     texts = []

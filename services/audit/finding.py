@@ -75,7 +75,8 @@ class Found:
 
 
 def find(deps: Deps, query: Query, *, viewer: str, page: Page | None = None) -> Found:
-    """One page of hits, newest first."""
+    """One page of hits, newest first. Raises `StoreUnavailable`."""
+    complete = completeness(deps)  # Before the search, which then sees at least as much.
     hits = deps.index.search(query, page or Page())
     chains = list({document.chain for document in hits.documents})
     is_open = chains_open_to(deps, chains, viewer) if chains else frozenset()
@@ -85,12 +86,12 @@ def find(deps: Deps, query: Query, *, viewer: str, page: Page | None = None) -> 
         total=hits.total,
         capped=hits.capped,
         next_before=hits.next_before,
-        complete=completeness(deps),
+        complete=complete,
     )
 
 
 def completeness(deps: Deps) -> Completeness:
-    """How far the search sees."""
+    """How far the search sees. Raises `StoreUnavailable`."""
     position = deps.index.complete_up_to()
     behind = max(0, ledger_size(deps) - position.seq)
     return Completeness(seq=position.seq, at=position.at, behind=behind)

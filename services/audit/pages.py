@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import structlog
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -11,8 +12,9 @@ from services.audit.checkpoints import last_checkpoint
 from services.audit.deps import WebDeps
 from shared.access import current_person, flash, role
 from shared.db import reading
-from shared.errors import BadPayload, NotFound
+from shared.errors import BadPayload, NotFound, StoreUnavailable
 
+log = structlog.get_logger()
 VIEWERS = ("support", "approver", "admin", "auditor")
 
 
@@ -31,13 +33,16 @@ def _search_page(blueprint: Blueprint, deps: WebDeps) -> None:
     def search() -> str:
         text = request.args.get("q", "").strip()
         chosen = {name: request.args.get(name, "") for name in finding.FILTERS}
-        problem, found, query = None, None, None
+        problem, found, query, is_away = None, None, None, False
         if text or any(chosen.values()):
             try:
                 query = finding.parse(text, chosen)
                 found = _find(query)
             except BadPayload as error:
                 problem = str(error)
+            except StoreUnavailable as error:
+                log.warning("search waits", error=str(error))
+                is_away = True
         return render_template(
             "audit/search.html",
             text=text,
@@ -46,6 +51,7 @@ def _search_page(blueprint: Blueprint, deps: WebDeps) -> None:
             query=query,
             found=found,
             problem=problem,
+            is_away=is_away,
         )
 
     def _find(query: finding.Query) -> finding.Found:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
 from services.audit import reader
 from services.audit.answers import Answer, Facts, Item, answers, facts_of, items
 from services.audit.deps import Deps
@@ -20,8 +22,9 @@ from services.audit.telling import told
 from services.audit.telling_events import Told, name_of
 from services.audit.unmasking import may_see
 from shared.db import reading
-from shared.errors import NotFound
+from shared.errors import NotFound, StoreUnavailable
 
+log = structlog.get_logger()
 LATER = 20
 # These say how the log itself works; they are in the timeline, not in the sentences.
 _MACHINERY = frozenset({"receipt.issued", "checkpoint.signed", "record.unmasked", "search.made"})
@@ -82,10 +85,7 @@ def tell(deps: Deps, chain: str, *, viewer: str) -> Story:
         context.absorb(logged)
     mask = Mask.off() if is_open else mask_of(entries, context)
     facts = facts_of(entries)
-    later = tuple(
-        replace(document, changes=mask.changes(document.changes))
-        for document in _later(deps, context.record, facts, chain)
-    )
+    later = _later(deps, context.record, facts, chain, mask)
     timeline = tuple(_line(logged, mask) for logged in entries)
     found = items(facts)
     return Story(
@@ -104,7 +104,7 @@ def tell(deps: Deps, chain: str, *, viewer: str) -> Story:
         why_nothing=facts.why_nothing,
         masked=not is_open,
         erased=any(logged.body is None for logged in entries),
-        later=tuple(_document_line(document, mask) for document in later),
+        later=tuple(_document_line(document, mask) for document in later or ()),
     )
 
 
@@ -161,15 +161,21 @@ def _document_line(document: Document, mask: Mask) -> Line:
     )
 
 
-def _later(deps: Deps, record: str | None, facts: Facts, chain: str) -> tuple[Document, ...]:
+def _later(
+    deps: Deps, record: str | None, facts: Facts, chain: str, mask: Mask
+) -> tuple[Document, ...] | None:
     """What happened to the same record, in other chains, after the last entry of this one."""
     if record is None or facts.applied is None:
         return ()
     written, fields = facts.applied.seq, {change.name for change in facts.written}
     terms = (key(f"r={fold(record)}"),)
-    hits = deps.index.search(Query(terms=terms), Page(size=200))
+    try:
+        hits = deps.index.search(Query(terms=terms), Page(size=200))
+    except StoreUnavailable as error:
+        log.warning("search waits", error=str(error))
+        return None
     return tuple(
-        document
+        replace(document, changes=mask.changes(document.changes))
         for document in reversed(hits.documents)
         if document.seq > written
         and document.chain != chain

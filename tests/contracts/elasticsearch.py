@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -36,3 +37,18 @@ def indices(prefix: str) -> list[str]:
     answer = requests.get(f"{SERVER}/{prefix}-*?features=aliases", timeout=60)
     answer.raise_for_status()
     return sorted(answer.json())
+
+
+def stored(prefix: str) -> bytes:
+    """Every byte that the server keeps for these indices; it is on this machine."""
+    settings = requests.get(f"{SERVER}/_nodes/settings?filter_path=**.path.data", timeout=60).json()
+    [node] = settings["nodes"].values()
+    found = b""
+    for name in indices(prefix):
+        uuid_ = requests.get(f"{SERVER}/{name}/_settings", timeout=60).json()[name]["settings"][
+            "index"
+        ]["uuid"]
+        folder = Path(node["settings"]["path"]["data"]) / "indices" / uuid_
+        assert folder.is_dir(), folder
+        found += b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return found

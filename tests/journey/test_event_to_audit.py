@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.product import Client, Product, eventually, running
@@ -19,14 +20,15 @@ NEW_PHONE = "+12025550186"
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """On files alone, and the same code on RabbitMQ and PostgreSQL."""
+    """On files alone, and the same code on RabbitMQ, PostgreSQL and Elasticsearch."""
     folder = tmp_path_factory.mktemp("product")
     if request.param == "embedded":
         with running(folder) as product:
             yield product
         return
-    with virtual_host() as host, fresh_postgresql() as url:
-        with running(folder, BROKER_URL=host.url, DATABASE_URL=url) as product:
+    with virtual_host() as host, fresh_postgresql() as url, search_url() as search:
+        urls = {"BROKER_URL": host.url, "DATABASE_URL": url, "SEARCH_URL": search}
+        with running(folder, **urls) as product:
             yield product
 
 

@@ -27,11 +27,9 @@ _FOUND = """CREATE VIRTUAL TABLE IF NOT EXISTS found_{n} USING fts5 (
     tokenize="{tokenize}")"""
 _DAYS = """CREATE TABLE IF NOT EXISTS days_{n} (
     day TEXT PRIMARY KEY, low INTEGER, high INTEGER) WITHOUT ROWID"""
-_NUMBER = "INSERT OR IGNORE INTO generations VALUES ({n}, 0, 0, NULL)"
-_GENERATIONS = (
-    "CREATE TABLE IF NOT EXISTS generations"
-    " (n INTEGER PRIMARY KEY, is_current INTEGER NOT NULL, seq INTEGER NOT NULL, at TEXT)"
-)
+_GENERATIONS = """CREATE TABLE IF NOT EXISTS generations (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, is_current INTEGER NOT NULL,
+    seq INTEGER NOT NULL, at TEXT)"""
 _BUSY_SECONDS = 30.0
 
 
@@ -61,13 +59,12 @@ class Fts5Index:
         with self._writing() as db:
             db.execute(_GENERATIONS)
             if not _generations(db):
-                _make(db, 1)
-                db.execute("UPDATE generations SET is_current = 1")
+                _make(db, is_current=True)
 
     def add(self, documents: Sequence[Document], upto: Position) -> None:
         rows = [(d.seq, d.at, d.shown(), spaced(d.tokens)) for d in documents]
         with self._writing() as db:
-            n = self._number(db)
+            n = self.number(db)
             known = {seq for (seq,) in db.execute(*_among(n, [row[0] for row in rows]))}
             rows = [row for row in rows if row[0] not in known]
             db.executemany(f"INSERT INTO docs_{n} VALUES (?, ?, ?, ?)", rows)
@@ -85,7 +82,7 @@ class Fts5Index:
         if query.is_empty:
             return Hits(documents=(), total=0, capped=False, next_before=None)
         with self._reading() as db:
-            n = self._number(db)
+            n = self.number(db)
             chosen = _choose(db, n, query)
             counted = f"SELECT count(*) FROM (SELECT 1 {chosen.text} LIMIT {COUNTED + 1})"
             total = db.execute(counted, chosen.values).fetchone()[0]
@@ -118,7 +115,7 @@ class Fts5Index:
     def drop_before(self, at: str) -> int:
         month = f"{at[:7]}-01"
         with self._reading() as db:
-            n = self._number(db)
+            n = self.number(db)
             old = f"SELECT seq FROM docs_{n} WHERE at < ? AND seq < (SELECT max(seq) FROM docs_{n})"
             seqs = [seq for (seq,) in db.execute(old, (month,))]
         self.erase(seqs)
@@ -127,7 +124,7 @@ class Fts5Index:
     def stored_up_to(self) -> Position:
         with self._reading() as db:
             at_n = "SELECT seq, at FROM generations WHERE n = ?"
-            seq, at = db.execute(at_n, (self._number(db),)).fetchone()
+            seq, at = db.execute(at_n, (self.number(db),)).fetchone()
         return Position(seq=seq, at=at)
 
     def complete_up_to(self) -> Position:
@@ -137,29 +134,29 @@ class Fts5Index:
     def rebuilding(self) -> Iterator[Fts5Index]:
         with self._writing() as db:
             # What a rebuild that died has left.
-            _drop_others(db, self._number(db))
-            n = self._number(db) + 1
-            _make(db, n)
+            _drop_others(db, self.number(db))
+            fresh = replace(self, generation=_make(db, is_current=False))
         try:
-            yield replace(self, generation=n)
+            yield fresh
             with self._writing() as db:
+                n = fresh.number(db)
                 db.execute("UPDATE generations SET is_current = (n = ?)", (n,))
                 _drop_others(db, n)
         except BaseException:
             with self._writing() as db:
-                _drop_others(db, self._number(db))
+                _drop_others(db, self.number(db))
             raise
         self._shrink()
 
     def sum(self) -> Sum:
         with self._reading() as db:
-            n = self._number(db)
+            n = self.number(db)
             found = digest(db.execute(f"SELECT seq, shown, tokens FROM docs_{n} ORDER BY seq"))
             # The check fails where the index does not say what `docs` says.
             db.execute(f"INSERT INTO found_{n} (found_{n}, rank) VALUES ('integrity-check', 1)")
         return found
 
-    def _number(self, db: sqlite3.Connection) -> int:
+    def number(self, db: sqlite3.Connection) -> int:
         """The generation that is meant. Raises `StoreUnavailable` where it is gone."""
         n = self.generation
         where, values = ("is_current", ()) if n is None else ("n = ?", (n,))
@@ -223,9 +220,13 @@ def _generations(db: sqlite3.Connection) -> list[int]:
     return [n for (n,) in db.execute("SELECT n FROM generations ORDER BY n")]
 
 
-def _make(db: sqlite3.Connection, n: int) -> None:
-    for statement in (_DOCS, _FOUND, _DAYS, _NUMBER):
+def _make(db: sqlite3.Connection, *, is_current: bool) -> int:
+    """A new and empty generation; its number was never used before."""
+    made = "INSERT INTO generations (is_current, seq) VALUES (?, 0) RETURNING n"
+    n = int(db.execute(made, (is_current,)).fetchone()[0])
+    for statement in (_DOCS, _FOUND, _DAYS):
         db.execute(statement.format(n=n, tokenize=_TOKENIZE))
+    return n
 
 
 def _drop_others(db: sqlite3.Connection, kept: int) -> None:

@@ -135,8 +135,11 @@ def stream(text: str) -> list[str]:
 
 
 def spaced(tokens: Iterable[str]) -> str:
-    """Tokens as an index takes them, in a document and in a query: a space between two alone."""
-    return " ".join(_BREAK.sub("_", token) for token in tokens)
+    """Tokens as an index takes them, in a document and in a query: a space between two alone.
+
+    Lower case, since one of the indices folds the case of some letters and the other of none.
+    """
+    return " ".join(_BREAK.sub("_", token) for token in tokens).lower()
 
 
 def contact_keys(text: str) -> list[str]:
