@@ -39,20 +39,23 @@ class Running:
 
     def cell(self, *, connections: int, seconds: float) -> Cell:
         """An answer counts only if its execution is saved."""
-        path = self.posts.write(int(LARGEST_RATE * seconds))
         before = self.n8n.settled()
-        cell = wrk.run(
+        cell = self.load(connections=connections, seconds=seconds)
+        saved = min(cell.answers, self.n8n.settled() - before)
+        assert saved > 0, self.n8n.folder.joinpath("n8n.log").read_text()[-2000:]
+        share = saved / cell.answers
+        return Cell(**{**asdict(cell), "answers": saved, "rate": cell.rate * share})
+
+    def load(self, *, connections: int, seconds: float) -> Cell:
+        """Post, whatever becomes of it."""
+        return wrk.run(
             self.n8n.port,
-            path,
+            self.posts.write(int(LARGEST_RATE * seconds)),
             side=self.n8n.engine,
             connections=connections,
             seconds=seconds,
             own=self.pids,
         )
-        saved = min(cell.answers, self.n8n.settled() - before)
-        assert saved > 0, self.n8n.folder.joinpath("n8n.log").read_text()[-2000:]
-        share = saved / cell.answers
-        return Cell(**{**asdict(cell), "answers": saved, "rate": cell.rate * share})
 
 
 @contextmanager
@@ -117,7 +120,7 @@ def _round(door: Door, peers: list[Running], connections: int) -> dict[str, Any]
     with door.counted() as counted:
         door_cells = [door.cell(connections=connections, seconds=WARM_UP)]
         for peer in peers:
-            peer.cell(connections=connections, seconds=WARM_UP)
+            peer.load(connections=connections, seconds=WARM_UP)
         door_cells.append(door.cell(connections=connections))
         theirs = [
             peer.cell(connections=connections, seconds=SECONDS)

@@ -32,6 +32,7 @@ DONE = HOME / f"n8n-{VERSION}-node-{NODE}"
 ENGINES = ("legacy", "vm")
 PATH = "/webhook/bench"
 START_SECONDS = 180
+UNFINISHED = "WHERE status IN ('new', 'running', 'waiting')"
 
 
 def install() -> None:
@@ -184,21 +185,23 @@ class N8n:
 
     def saved(self) -> int:
         """How many successful executions are kept with their data."""
-        query = (
-            "SELECT count(*) FROM execution_entity AS e JOIN execution_data AS d"
-            " ON d.executionId = e.id WHERE e.status = 'success'"
+        return self._count(
+            "execution_entity AS e JOIN execution_data AS d ON d.executionId = e.id"
+            " WHERE e.status = 'success'"
         )
-        address = f"file:{self.folder}/.n8n/database.sqlite?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=30)) as db:
-            return int(db.execute(query).fetchone()[0])
 
     def settled(self) -> int:
-        """`saved`, when it grows no more."""
+        """`saved`, when no execution is on its way any more."""
         before = -1
-        while (now := self.saved()) != before:
+        while (now := self.saved()) != before or self._count(f"execution_entity {UNFINISHED}"):
             before = now
             time.sleep(1)
         return now
+
+    def _count(self, of: str) -> int:
+        address = f"file:{self.folder}/.n8n/database.sqlite?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=30)) as db:
+            return int(db.execute(f"SELECT count(*) FROM {of}").fetchone()[0])
 
 
 @contextmanager
