@@ -15,7 +15,6 @@ from tests.bench.latency import shares, to_pending, to_searchable
 from tests.bench.live import Live, fresh
 from tests.bench.result import Figure, Found, kept
 from tests.bench.scale import ROUNDS, pick
-from tests.product import eventually
 
 COLUMNS: tuple[Callable[[], AbstractContextManager[Column]], ...] = (
     lambda: nullcontext(EMBEDDED),
@@ -58,7 +57,7 @@ def _round(live: Live) -> dict[str, Any]:
     with foreign(live.pids) as others:
         card = shares(to_pending(live, TIMES))
         searchable = shares(to_searchable(live, TIMES // 2 or 1))
-    eventually(lambda: live.classified() == live.accepted(), drain.DRAIN_SECONDS)
+    drain.emptied(live)
     drained = drain.round_of(live)
     time.sleep(IDLE_SECONDS)
     return {

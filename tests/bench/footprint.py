@@ -23,7 +23,7 @@ from tests.bench.live import Sender, fresh
 from tests.bench.result import Figure, Found, kept
 from tests.bench.scale import pick
 from tests.events import standard_webhook
-from tests.product import ROOT, Product, eventually
+from tests.product import ROOT, Product
 
 BANNED = ("openai", "elasticsearch", "requests", "pika")
 SEED = 20261125
@@ -50,8 +50,8 @@ def memory(column: Column) -> dict[str, float]:
     with fresh(column) as live:
         time.sleep(IDLE_SECONDS)
         found = {"idle": pss_mb(live.tree()), "idle_rss": rss_mb(live.tree())}
-        drain.accept(live, "load")
-        eventually(lambda: live.classified() == live.accepted(), drain.DRAIN_SECONDS)
+        drain.accept(live, drain.prepared(live, "load"))
+        drain.emptied(live)
         time.sleep(IDLE_SECONDS)
         return found | {
             "after": pss_mb(live.tree()),

@@ -34,9 +34,9 @@ class Posts:
         self._number = 0
         self._make = make
 
-    def write(self, count: int) -> Path:
-        """The file of the next ``count`` requests; it replaces the file before."""
-        path = self._folder / "posts"
+    def write(self, count: int, name: str = "posts") -> Path:
+        """The file of the next ``count`` requests; it replaces the file of this name."""
+        path = self._folder / name
         wrk.write((self.next() for _ in range(count)), path)
         return path
 
