@@ -33,7 +33,7 @@ from tests.bench import (
 )
 from tests.bench.column import IS_DISTRIBUTED, server_versions
 from tests.bench.facts import environment
-from tests.bench.result import Figure, Found, NotHereError
+from tests.bench.result import Figure, Found, NotHereError, shown
 from tests.bench.scale import FULL, SMOKE
 from tests.product import ROOT
 
@@ -85,7 +85,7 @@ def main(names: Sequence[str]) -> None:
     }
     path = RESULTS / f"bench-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{column}.json"
     path.parent.mkdir(exist_ok=True)
-    print(f"{'':8} {'figure':<58} {'value':>9} {'goal':>9}", flush=True)
+    print(f"{'':11} {'figure':<58} {'value':>9} {'goal':>9}", flush=True)
     if "p3" in names:
         n8n.install()
     for name in names or PARTS:
@@ -93,7 +93,7 @@ def main(names: Sequence[str]) -> None:
         try:
             found = PARTS[name]()
         except NotHereError as error:
-            print(f"{name:8} left out: {error}", flush=True)
+            print(f"{name:11} left out: {error}", flush=True)
             result["skipped"][name] = str(error)
             if os.environ.get("CI"):
                 raise
@@ -111,10 +111,10 @@ def main(names: Sequence[str]) -> None:
 def _line(figure: Figure) -> str:
     goal = ""
     if figure.goal is not None:
-        goal = f"{'≥' if figure.is_least else '≤'} {figure.goal:,.4g}"
+        goal = f"{'≥' if figure.is_least else '≤'} {shown(figure.goal)}"
     verdict = {True: "met", False: "MISSED", None: ""}[figure.is_met]
     return (
-        f"{figure.target:8} {figure.what:<58} {figure.value:>9,.4g} {goal:>9}  {verdict:6}"
+        f"{figure.target:11} {figure.what:<58} {shown(figure.value):>9} {goal:>9}  {verdict:6}"
         f"{_spread(figure)}"
     ).rstrip()
 
@@ -123,7 +123,7 @@ def _spread(figure: Figure) -> str:
     """The range of the rounds, and how many others disturbed."""
     words = []
     if figure.spread and figure.spread[0] != figure.spread[1]:
-        words.append(f" {figure.spread[0]:,.4g}–{figure.spread[1]:,.4g}")
+        words.append(f" {shown(figure.spread[0])}–{shown(figure.spread[1])}")
     if figure.dropped:
         fate = "all kept" if figure.is_disturbed else "dropped"
         words.append(f" {figure.dropped} of {figure.rounds} rounds disturbed, {fate}")

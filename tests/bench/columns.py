@@ -13,7 +13,7 @@ from tests.bench.facts import foreign, pss_mb, rss_mb
 from tests.bench.footprint import IDLE_SECONDS
 from tests.bench.latency import shares, to_pending, to_searchable
 from tests.bench.live import Live, fresh
-from tests.bench.result import Figure, Found, kept
+from tests.bench.result import Figure, Found, kept, shown
 from tests.bench.scale import ROUNDS, pick
 
 COLUMNS: tuple[Callable[[], AbstractContextManager[Column]], ...] = (
@@ -47,7 +47,7 @@ def both() -> Found:
     for key, what in ROWS:
         for name in ("embedded", "distributed"):
             found = kept([row for row in rounds if row["column"] == name])
-            figures.append(found.least(name[:8], what, key, None))
+            figures.append(found.least(name, what, key, None))
     return Found(figures=tuple(figures), rounds=rounds)
 
 
@@ -78,5 +78,5 @@ def as_table(figures: tuple[Figure, ...]) -> str:
     """Markdown with a column each, to be quoted."""
     lines = ["| | embedded | RabbitMQ, PostgreSQL, Elasticsearch |", "|---|---|---|"]
     for here, there in zip(figures[::2], figures[1::2], strict=True):
-        lines.append(f"| {here.what} | {here.value:,.3g} | {there.value:,.3g} |")
+        lines.append(f"| {here.what} | {shown(here.value)} | {shown(there.value)} |")
     return "\n".join(lines)

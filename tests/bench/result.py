@@ -92,6 +92,11 @@ class Kept:
         return [float(row[key]) for row in self.rounds]
 
 
+def shown(value: float) -> str:
+    """For people: whole from a thousand on, else four digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def kept(rounds: Sequence[Mapping[str, Any]]) -> Kept:
     """Each round says in ``foreign_cores`` what others used meanwhile; the loud ones are dropped."""
     quiet = tuple(row for row in rounds if row["foreign_cores"] <= QUIET)
