@@ -26,7 +26,7 @@ def prepared(live: Live, side: str, seconds: float = SECONDS) -> Path:
 
 def accept(live: Live, path: Path, *, connections: int = 64, seconds: float = SECONDS) -> Cell:
     """Post as fast as the product answers; every answer must be a row in the inbox."""
-    before = live.accepted()
+    before = live.at_rest()
     cell = wrk.run(
         live.product.port,
         path,
@@ -36,7 +36,7 @@ def accept(live: Live, path: Path, *, connections: int = 64, seconds: float = SE
         own=live.pids,
     )
     assert not cell.errors, cell
-    stored = live.accepted() - before
+    stored = live.at_rest() - before
     assert 0 < cell.answers <= stored <= cell.answers + connections, (cell, stored)
     return cell
 

@@ -88,6 +88,14 @@ class Live:
     def accepted(self) -> int:
         return int(self.one("ingest", f"SELECT count(*) FROM {INTAKE}"))
 
+    def at_rest(self) -> int:
+        """`accepted`, when what wrk no longer waits for at the end of a cell is in as well."""
+        before = -1
+        while (now := self.accepted()) != before:
+            before = now
+            time.sleep(0.2)
+        return now
+
     def classified(self) -> int:
         """How many events the writer has the answer of: proposals are made in the same commit."""
         return int(self.one("writer", "SELECT count(*) FROM classifications"))

@@ -184,7 +184,7 @@ def _round(live: Live, port: int, pid: int) -> dict[str, Any]:
 
 def _cell(live: Live, port: int, pid: int, side: str, seconds: float) -> wrk.Cell:
     path = live.posts.write(int(LARGEST_RATE * seconds))
-    before = live.accepted()
+    before = live.at_rest()
     cell = wrk.run(
         port,
         path,
@@ -193,6 +193,6 @@ def _cell(live: Live, port: int, pid: int, side: str, seconds: float) -> wrk.Cel
         seconds=seconds,
         own=lambda: [*live.pids(), *(tree(pid) if pid else ())],
     )
-    stored = live.accepted() - before
+    stored = live.at_rest() - before
     assert cell.answers <= stored <= cell.answers + 64, (cell, stored)
     return cell
