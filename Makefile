@@ -27,8 +27,7 @@ services: ## start the real servers on this machine (deploy/dev/services stop en
 vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=path)
 	$(BIN)/python -m tests.vectors $(FILE)
 
-bench: .venv/dev ## measure speed as ratios (P="p1 p9" for some; FULL=1 for all rounds)
-	$(BIN)/python -m tests.bench.bench_transport
+bench: .venv/dev ## measure speed (P="p1 columns" for some; FULL=1, SMOKE=1, COLUMN=distributed)
 	$(BIN)/python -m tests.bench $(P)
 
 faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on

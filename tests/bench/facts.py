@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 import sqlite3
 import subprocess
 import tempfile
@@ -17,11 +19,14 @@ from typing import Any
 
 import psutil
 
+from tests.bench.scale import pick
 from tests.product import ROOT
 
-PACKAGES = ("flask", "granian", "kombu", "sqlalchemy", "marshmallow", "cryptography", "waitress")
-QUIET = 0.15
-"""More foreign CPU than this, in cores, and a round is marked as disturbed."""
+PACKAGES = (
+    *("amqp", "cryptography", "elasticsearch", "flask", "granian", "kombu", "marshmallow"),
+    *("pika", "psycopg", "sqlalchemy", "waitress"),
+)
+PROGRAMS = {"nginx": ("nginx", "-v"), "wrk": ("wrk", "-v")}
 
 
 def environment() -> dict[str, Any]:
@@ -33,6 +38,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "packages": {name: metadata.version(name) for name in PACKAGES},
+        "programs": {name: _version(words) for name, words in PROGRAMS.items()},
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "ram_mb": psutil.virtual_memory().total // 2**20,
@@ -87,6 +93,44 @@ def _said(*words: str) -> str:
     return answer.stdout.strip()
 
 
+def _version(words: Sequence[str]) -> str | None:
+    """The first number with dots that the program says; ``None`` where there is no program."""
+    if not shutil.which(words[0]):
+        return None
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    found = re.search(r"\d+(?:\.\d+)+", answer.stdout + answer.stderr)
+    return found.group() if found else None
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it; empty when it is gone, or was none (0)."""
+    if not pid:
+        return []
+    try:
+        process = psutil.Process(pid)
+        return [pid, *(child.pid for child in process.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def pss_mb(pids: Sequence[int]) -> float:
+    """Memory in MB, shared pages divided among those who share them."""
+    return round(sum(_kib(pid, "Pss") for pid in pids) / 1024, 1)
+
+
+def rss_mb(pids: Sequence[int]) -> float:
+    """Memory in MB, shared pages counted for each process that maps them."""
+    return round(sum(_kib(pid, "Rss") for pid in pids) / 1024, 1)
+
+
+def _kib(pid: int, name: str) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:"))
+
+
 def _cpu_model() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -117,7 +161,7 @@ def _sqlite_rate(path: Path, batch: int) -> float:
     db.execute("PRAGMA synchronous=FULL")
     db.execute("CREATE TABLE rows (body BLOB)")
     rows, begin = 0, time.perf_counter()
-    while time.perf_counter() - begin < 0.7:
+    while time.perf_counter() - begin < pick(0.05, 0.7, 0.7):
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT INTO rows VALUES (?)", [(b"x" * 1024,)] * batch)
         db.execute("COMMIT")

@@ -1,8 +1,8 @@
 """The door alone on the product's own server, as processes of their own.
 
-``python -m tests.ingest.serving FOLDER PORT [ingest|hello|no-commit] [WORKERS]`` serves until it
-is told to stop. ``hello`` is a bare Flask application and ``no-commit`` the door without its
-commit: the other sides of the benchmarks.
+``python -m tests.ingest.serving FOLDER PORT SIDE WORKERS DATABASE_URL`` serves until it is told to
+stop. ``hello`` is a bare Flask application and ``no-commit`` the door without its commit: the other
+sides of the benchmarks.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 30
 
 
-def database(folder: Path) -> str:
-    """A file in the folder, or what ``DOOR_DATABASE`` names."""
-    return os.environ.get("DOOR_DATABASE") or f"sqlite:///{folder}/ingest.db"
-
-
-def prepare(folder: Path, url: str = "") -> None:
+def prepare(folder: Path, database: str = "") -> None:
     """Make the tables; the endpoints are the caller's."""
     from services.ingest.store import metadata
     from shared.db import make_schema, open_database
 
     folder.mkdir(parents=True, exist_ok=True)
-    engine = open_database(url or database(folder))
+    engine = open_database(database or in_file(folder))
     make_schema(engine)
     metadata.create_all(engine)
     engine.dispose()
 
 
-def door(folder: Path) -> Any:
+def in_file(folder: Path) -> str:
+    return f"sqlite:///{folder}/ingest.db"
+
+
+def door(folder: Path, database: str) -> Any:
     """The application with the door of ingest and nothing else, as the product wires it."""
     from services.ingest.service import SERVICE, WebSettings, wire_web
     from shared.web import build_app
 
     settings = WebSettings(
-        database_url=database(folder),
+        database_url=database,
         wake_dir=folder / "run",
         public_url="http://127.0.0.1",
         raw_dir=folder,
@@ -59,7 +58,7 @@ def door(folder: Path) -> Any:
     return app
 
 
-def hello(_: Path) -> Any:
+def hello(_: Path, __: str) -> Any:
     from flask import Flask
 
     app = Flask("hello")
@@ -71,7 +70,7 @@ def hello(_: Path) -> Any:
     return app
 
 
-def no_commit(folder: Path) -> Any:
+def no_commit(folder: Path, database: str) -> Any:
     """The same way for each request up to the commit, which is left out."""
     from services.ingest.source import Outcome
 
@@ -79,12 +78,12 @@ def no_commit(folder: Path) -> Any:
         def add(self, _: object) -> Outcome:
             return Outcome.STORED
 
-    app = door(folder)
+    app = door(folder, database)
     app.extensions["ingest"].inbox._group = Nowhere()
     return app
 
 
-def serve(folder: Path, port: int, side: str, workers: int) -> None:
+def serve(folder: Path, port: int, side: str, workers: int, database: str) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
     from granian.server import Server
@@ -101,25 +100,21 @@ def serve(folder: Path, port: int, side: str, workers: int) -> None:
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels.error,
-    ).serve(target_loader=lambda *_: load(folder), wrap_loader=False)
+    ).serve(target_loader=lambda *_: load(folder, database), wrap_loader=False)
 
 
 @contextmanager
 def serving(
-    folder: Path, *, side: str = "ingest", workers: int = 2, url: str = ""
+    folder: Path, *, side: str = "ingest", workers: int = 2, database: str = ""
 ) -> Iterator[tuple[int, int]]:
-    """``(port, process id of the parent)`` of a running server; stopped at the end.
-
-    ``url`` is another database than the file in ``folder``.
-    """
+    """``(port, process id of the parent)`` of a running server; stopped at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "tests.ingest.serving", str(folder), str(port), side]
     process = subprocess.Popen(
-        [*command, str(workers)],
+        [*command, str(workers), database or in_file(folder)],
         cwd=ROOT,
-        env={**os.environ, "DOOR_DATABASE": url},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
@@ -158,4 +153,4 @@ def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5])
