@@ -38,7 +38,7 @@ class Product:
     extra: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     # What runs it; a test may bring a main program of its own around the same tree.
-    run: Sequence[str] = ("services", "run")
+    main: Sequence[str] = ("services", "run")
 
     @property
     def url(self) -> str:
@@ -72,7 +72,7 @@ class Product:
             (self.folder / "err.log").open("ab") as err,
         ):
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.run],
+                [sys.executable, "-m", *self.main],
                 cwd=ROOT,
                 env=self.environ,
                 stdout=out,
@@ -177,10 +177,10 @@ class Client:
 
 @contextmanager
 def running(
-    folder: Path, *, run: Sequence[str] = ("services", "run"), **extra: str
+    folder: Path, *, main: Sequence[str] = ("services", "run"), **extra: str
 ) -> Iterator[Product]:
     """``run`` is the module that starts it, with its words."""
-    product = Product(folder=folder, extra=extra, run=run).start()
+    product = Product(folder=folder, extra=extra, main=main).start()
     try:
         yield product
     finally:

@@ -35,14 +35,15 @@ def test_what_was_accepted_before_a_backup_under_load_closes_after_a_restore(
     open_the_caps(old)
     file = tmp_path / "backup.zip"
     with started(old):
-        load = Load(product=old, count=EVENTS, seconds=6, seed=7)
+        load = Load(product=old, rate=EVENTS / 6, seed=7)
         with Approver(old.client()):
             load.start()
             eventually(lambda: len(load.acknowledged) > EVENTS // 3)
             said = old.command("backup", str(file))
             assert said.returncode == 0, said.stdout + said.stderr
             before = manifest_of(file)
-            load.join()
+            eventually(lambda: len(load.acknowledged) >= EVENTS, 30)
+            load.finish()
             eventually(lambda: nothing_waits(old), 40, old.said)
     assert load.given_up == []
     assert 0 < before.reach.accepted < count(old, "ingest", "SELECT count(*) FROM accepted")
@@ -70,7 +71,7 @@ def test_what_was_accepted_before_a_backup_under_load_closes_after_a_restore(
         eventually(lambda: nothing_waits(new, "pending cards"), 40, new.said)
         kept_hashes = hashes(new)
         differences = reconcile(
-            new.folder / "data",
+            new.home(),
             {sha: what for sha, what in load.acknowledged.items() if sha in kept_hashes},
         )
         # What people approved after the backup is in the CRM, and this log never heard of it.

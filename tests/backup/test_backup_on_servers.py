@@ -69,7 +69,7 @@ def test_a_restore_on_servers_sends_again_what_was_on_its_way(tmp_path: Path) ->
         open_the_caps(old)
         file = tmp_path / "backup.zip"
         with started(old):
-            load = Load(product=old, count=EVENTS, seconds=5, seed=11)
+            load = Load(product=old, rate=EVENTS / 5, seed=11)
             with Approver(old.client()):
                 load.start()
                 eventually(lambda: count(old, "writer", "SELECT count(*) FROM changes") > 2, 30)
@@ -81,7 +81,8 @@ def test_a_restore_on_servers_sends_again_what_was_on_its_way(tmp_path: Path) ->
                     said = old.command("backup", str(file))
                     assert said.returncode == 0, said.stdout + said.stderr
                 made = manifest_of(file)
-                load.join()
+                eventually(lambda: len(load.acknowledged) >= EVENTS, 30)
+                load.finish()
                 eventually(lambda: ended(old), 40, old.said)
         assert made.messages > 0
         assert made.unheard == ()

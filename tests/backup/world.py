@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from services.backup.archive import Archive
 from services.backup.manifest import Manifest, read_manifest
-from tests.faults.reconcile import OUTSIDE, waiting
+from tests.faults.books import OUTSIDE, waiting
 from tests.product import ROOT, Client, Product, eventually
 
 
@@ -57,7 +57,7 @@ def open_the_caps(product: Product) -> None:
 
 
 def nothing_waits(product: Product, *but: str) -> bool:
-    return set(waiting(product.folder / "data")) <= {OUTSIDE, *but}
+    return set(waiting(product.home())) <= {OUTSIDE, *but}
 
 
 def changes_of_the_crm(product: Product) -> set[str]:

@@ -22,8 +22,8 @@ from shared.errors import ConfigurationError, StoreUnavailable
 from tests.audit.book import Book
 from tests.contracts import search_cases as cases
 from tests.contracts.elasticsearch import search_url
-from tests.contracts.proxy import Proxy
 from tests.contracts.search_engines import settled
+from tests.faults.proxy import Proxy
 from tests.product import eventually, free_port
 
 AT = "2026-11-23T09:00:00.000Z"

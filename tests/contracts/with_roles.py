@@ -47,7 +47,7 @@ def main() -> None:
     rights.grant(owner)
     owner.dispose()
     if is_first:
-        first_endpoints(owners)
+        first_endpoints(owners.endpoints, owners.crm_webhook_secret)
         first_admin(owners)
     supervise(Separated(root=root, run=settings)).run()
 

@@ -24,7 +24,7 @@ class Column:
     def product(self, folder: Path, **more: str) -> Product:
         """Not started. Its policy is the shipped one, with room for the writes of a run."""
         extra = {**self.urls, **more}
-        product = Product(folder=folder, extra=extra, run=("tests.faults.tree",))
+        product = Product(folder=folder, extra=extra, main=("tests.faults.tree",))
         product.crm_port = int(extra.get("CRM_PORT", product.crm_port))
         _open_the_caps(product)
         return product

@@ -104,8 +104,8 @@ def test_sent_again_an_erased_message_brings_nothing_back(product: Product) -> N
 def test_each_service_has_the_right_to_forget(tmp_path: Path) -> None:
     """On RabbitMQ and PostgreSQL, each part with the rights of its own role alone."""
     with virtual_host() as host, fresh_postgresql() as url:
-        run = ("tests.contracts.with_roles",)
-        with running(tmp_path, run=run, BROKER_URL=host.url, DATABASE_URL=url) as product:
+        main = ("tests.contracts.with_roles",)
+        with running(tmp_path, main=main, BROKER_URL=host.url, DATABASE_URL=url) as product:
             client = product.client()
             deliver(product)
             card = eventually(lambda: card_of_dana(client))

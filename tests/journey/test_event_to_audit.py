@@ -36,7 +36,7 @@ def product(
         return
     with virtual_host() as host, fresh_postgresql() as url, search_url() as search:
         urls = {"BROKER_URL": host.url, "DATABASE_URL": url, "SEARCH_URL": search}
-        with running(folder, run=("tests.contracts.with_roles",), **urls) as product:
+        with running(folder, main=("tests.contracts.with_roles",), **urls) as product:
             yield product
 
 
