@@ -70,7 +70,7 @@ def test_a_restore_on_servers_sends_again_what_was_on_its_way(tmp_path: Path) ->
         file = tmp_path / "backup.zip"
         with started(old):
             load = Load(product=old, rate=EVENTS / 5, seed=11)
-            with Approver(old.client()):
+            with Approver(old.client(), leaves_drafts=True):
                 load.start()
                 eventually(lambda: count(old, "writer", "SELECT count(*) FROM changes") > 2, 30)
                 with paused(old, "classifier-worker"):
