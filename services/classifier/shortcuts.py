@@ -15,7 +15,8 @@ _AUTO_SUBJECT = re.compile(
     r"^\s*(?:(?:re|aw)\s*:\s*)?(?:auto(?:matic|matische|mated)?[ -]?(?:reply|antwort|response)|"
     r"out of (?:the )?office|abwesenheit|ich bin (?:nicht im büro|abwesend)|"
     r"réponse automatique|respuesta automática|automatisch antwoord|absence du bureau|"
-    r"fuera de la oficina|afwezig)",
+    r"fuera de la oficina|afwezig|risposta automatica|fuori (?:sede|ufficio)|odpowiedź "
+    r"automatyczna|autoodpowiedź|resposta automática|fora do escritório|自動(?:応答|返信))",
     _I,
 )
 _BOUNCE_SUBJECT = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
@@ -31,12 +31,18 @@ FACTS = {
 }
 LONGEST_FACT = 1000
 _BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
+_IN_BRACKETS = re.compile(r"^([^<>]{0,200})<([^<>\s@]{1,64}@[^<>\s@]{1,255})>")
+# RFC 8098 and 5965: somebody read it, somebody complained of it.
+_OTHER_REPORT = re.compile(r"(?i)report-type=\"?(?:disposition-notification|feedback-report)")
 _BOUNCER = re.compile(r"(?i)^(mailer-daemon|postmaster)@")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """``headers`` have lower-case names, in the order they came. ``text`` may be empty."""
+    """``headers`` have lower-case names, in the order they came. ``text`` may be empty.
+
+    ``report`` are the facts of a delivery report, by their names.
+    """
 
     subject: str
     text: str
@@ -45,6 +51,7 @@ class Mail:
     headers: tuple[tuple[str, str], ...]
     recipient: str
     files: tuple[File, ...] = ()
+    report: Mapping[str, str] = field(default_factory=dict)
 
     def received_from(self, address: str) -> Mail:
         """With the envelope sender that the receiving host knows; an empty one is a bounce."""
@@ -66,7 +73,7 @@ def describe_mail(mail: Mail) -> Description:
         "signature": cut.signature,
         "quoted": cut.quoted,
     }
-    facts = _facts(mail)
+    facts = {**_facts(mail), **mail.report}
     if has_hidden_text:
         facts["hidden_text"] = "yes"
     if max(len(mail.text), len(mail.html)) > MAX_PART:
@@ -98,12 +105,14 @@ def _is_auto_reply(headers: Mapping[str, str]) -> bool:
     """RFC 3834: anything but ``no`` was sent by a machine; older ones use their own headers."""
     submitted = headers.get("auto-submitted", "no").partition(";")[0].strip().lower()
     marked = any(name in headers for name in ("x-autoreply", "x-autorespond"))
+    marked = marked or bool(_OTHER_REPORT.search(headers.get("content-type", "")))
     return submitted != "no" or marked or headers.get("precedence", "").lower() == "auto_reply"
 
 
 def _is_bounce(headers: Mapping[str, str], sender: Sender) -> bool:
     """An empty envelope sender, a delivery report, or a mail system as the sender."""
-    report = "multipart/report" in headers.get("content-type", "").lower()
+    content_type = headers.get("content-type", "")
+    report = "multipart/report" in content_type.lower() and not _OTHER_REPORT.search(content_type)
     from_system = bool(_BOUNCER.match(sender.email or ""))
     return report or from_system or headers.get("return-path") == "<>"
 
@@ -138,8 +147,10 @@ def _lies_in(domain: str, other: str) -> bool:
 
 
 def address_of(text: str) -> tuple[str | None, str | None]:
-    """Name and address of a ``From`` line."""
+    """Name and address of a ``From`` line; a bare comma in the name is no end of the address."""
     name, address = parseaddr(text)
+    if "@" not in address and (written := _IN_BRACKETS.search(text)):
+        name, address = written[1].strip().strip("\"'"), written[2]
     return name or None, address or None
 
 
