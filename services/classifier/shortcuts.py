@@ -51,7 +51,8 @@ def shortcut(event: Event, *, is_known: bool) -> Shortcut | None:
     if event.kind is EventKind.RECORD_CHANGE:
         return None
     words = words_of("\n".join(own_words(event.parts).values()))
-    why = _bulk(event, words, is_known=is_known) if event.kind is EventKind.MAIL else None
+    is_letter = event.kind is EventKind.MAIL and not event.is_form
+    why = _bulk(event, words, is_known=is_known) if is_letter else None
     if not why and not is_known:
         why = _advertising(words)
     return Shortcut(intent="spam", flag="spam", reason=why) if why else None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parseaddr, parsedate_to_datetime
 
 from services.ingest.html_text import visible_text
+from services.ingest.leads import with_lead
 from services.ingest.reply import cut_reply
 from services.ingest.source import MEBIBYTE, Description, File
 from shared.domain.event import Sender
@@ -62,7 +63,8 @@ class Mail:
 
 def describe_mail(mail: Mail) -> Description:
     """Parts ``subject``, ``body``, ``signature``, ``quoted``; facts from `FACTS` and what was
-    found: ``auto_reply``, ``bounce``, ``bulk``, ``hidden_text``, ``truncated`` are ``yes``.
+    found: ``auto_reply``, ``bounce``, ``bulk``, ``hidden_text``, ``truncated`` are ``yes``. A form
+    that came as a mail has a part for each field too (`leads`).
     """
     html_text, has_hidden_text = visible_text(mail.html[:MAX_PART])
     text = mail.text if mail.text.strip() else html_text
@@ -78,12 +80,13 @@ def describe_mail(mail: Mail) -> Description:
         facts["hidden_text"] = "yes"
     if max(len(mail.text), len(mail.html)) > MAX_PART:
         facts["truncated"] = "yes"
-    return Description(
+    said = Description(
         parts={name: part for name, part in parts.items() if part},
         sender=mail.sender,
         facts=facts,
         files=mail.files,
     )
+    return with_lead(said, text[:MAX_PART])
 
 
 def _facts(mail: Mail) -> dict[str, str]:

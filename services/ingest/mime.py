@@ -47,6 +47,8 @@ _MEANT = {
 }
 _UNTRUSTED = frozenset({"", "us-ascii", "ascii", "unknown-8bit", "x-unknown", "8bit", "default"})
 _NOT_TEXT = frozenset({"utf-16", "utf-32", "punycode", "idna", "unicode_escape", "hex", "base64"})
+# A lead of the motor trade (ADF) comes as a body of these types as well as of plain text.
+_XML = frozenset({"text/xml", "application/xml", "application/x-adf+xml", "application/adf+xml"})
 _JAPANESE = re.compile(rb"\x1b\$[@B]|\x1b\(J")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?)")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -194,7 +196,8 @@ def _is_body(part: Message, media_type: str) -> bool:
 def _type_of(part: Message) -> str:
     """A container that names no boundary holds no parts: it is read as the text that it is."""
     given = part.get_content_type()
-    return "text/plain" if given.startswith("multipart/") and not part.is_multipart() else given
+    is_text = given in _XML or (given.startswith("multipart/") and not part.is_multipart())
+    return "text/plain" if is_text else given
 
 
 def _text(part: Message) -> str:
