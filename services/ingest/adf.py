@@ -12,6 +12,7 @@ from html import unescape
 from services.ingest.html_text import visible_text
 
 LONGEST = 500
+LONGEST_COMMENTS = 50_000
 _BEGIN = re.compile(r"(?i)<\?adf\b|<adf\b|<prospect\b")
 _END = re.compile(r"(?i)</adf\s*>|</prospect\s*>")
 _COMMENTS = re.compile(r"(?i)<comments\b[^<>]{0,300}>")
@@ -86,7 +87,8 @@ def _without_comments(text: str) -> tuple[str, str]:
     end = _COMMENTS_END.search(text, begin.end())
     until = end.start() if end else len(text)
     written = _CDATA.sub("", text[begin.end() : until])
-    return text[: begin.start()] + text[until:], visible_text(written.replace("\n", "<br>"))[0]
+    shown = visible_text(written[:LONGEST_COMMENTS].replace("\n", "<br>"))[0]
+    return text[: begin.start()] + text[until:], shown
 
 
 def _within(text: str, begin: re.Pattern[str], end: re.Pattern[str]) -> str:

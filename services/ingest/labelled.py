@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.utils import parseaddr
 
+from services.ingest.addresses import address_of
 from shared.labels import field_of, is_message_label
 
+LONGEST_FORM = 100_000
 MAX_FIELDS = 60
 LONGEST_LABEL = 60
 # Above its first field a form has a heading at most; a letter has more.
@@ -39,9 +40,14 @@ class Form:
     heading: int | None = None
 
     def add(self, label: str, value: str) -> None:
+        """The first under a label is the one that counts; more of it are kept beside it."""
         name = f"{label} (field)" if label in _OF_A_MAIL else label
+        if name in self.fields:
+            name = f"{label} ({len(self.fields) + 1})"
         if len(self.fields) < MAX_FIELDS and value:
-            self.fields.setdefault(name, value)
+            self.fields[name] = value
+        elif value:
+            self.rest.append(f"{label}: {value}")
 
     @property
     def is_form(self) -> bool:
@@ -52,7 +58,9 @@ class Form:
 
 
 def read_form(text: str) -> Form | None:
-    """The form that a mail's own text is; ``None``: it is a letter."""
+    """The form that a mail's own text is; ``None``: it is a letter, or too long for a form."""
+    if len(text) > LONGEST_FORM:
+        return None
     lines = [line.strip(" \r") for line in text.split("\n")]
     form = Form()
     place = 0
@@ -100,8 +108,8 @@ def _add(form: Form, label: str, value: str) -> None:
 
 def _named_sender(label: str, value: str) -> tuple[str, str] | None:
     """``From: Jane Doe <jane@example.org>`` at the head of a form."""
-    name, address = parseaddr(value) if label.lower() in _SENDERS else ("", "")
-    return (name, address) if name and "@" in address else None
+    name, address = address_of(value) if label.lower() in _SENDERS else (None, None)
+    return (name, address) if name and address and "@" in address else None
 
 
 def _value_below(lines: Sequence[str], place: int, label: str, form: Form) -> int:

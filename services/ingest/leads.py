@@ -32,10 +32,11 @@ def with_lead(said: Description, text: str) -> Description:
         return _lead(said, fields, {"body": message}, facts)
     body, signature = said.parts.get("body", ""), said.parts.get("signature", "")
     # A rule of dashes above the fields looks like the mark of a signature.
-    for own, below in ((body, {"signature": signature}), (f"{body}\n{signature}", {})):
+    tries = [(body, signature)] + ([(f"{body}\n{signature}", "")] if signature else [])
+    for own, below in tries:
         if form := read_form(own):
             message = _GAPS.sub("\n\n", "\n".join([*form.rest, *form.message])).strip()
-            kept = {"body": message, **below, "quoted": said.parts.get("quoted", "")}
+            kept = {"body": message, "signature": below, "quoted": said.parts.get("quoted", "")}
             return _lead(said, form.fields, kept, {"form": "labelled"})
     return said
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parseaddr, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 
 from services.ingest.html_text import visible_text
 from services.ingest.leads import with_lead
@@ -32,7 +32,6 @@ FACTS = {
 }
 LONGEST_FACT = 1000
 _BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
-_IN_BRACKETS = re.compile(r"^([^<>]{0,200})<([^<>\s@]{1,64}@[^<>\s@]{1,255})>")
 # RFC 8098 and 5965: somebody read it, somebody complained of it.
 _OTHER_REPORT = re.compile(r"(?i)report-type=\"?(?:disposition-notification|feedback-report)")
 _BOUNCER = re.compile(r"(?i)^(mailer-daemon|postmaster)@")
@@ -147,14 +146,6 @@ def _domain(address: str) -> str:
 def _lies_in(domain: str, other: str) -> bool:
     """The same domain or one below it; never a whole top-level domain."""
     return bool(domain) and "." in other and (domain == other or domain.endswith(f".{other}"))
-
-
-def address_of(text: str) -> tuple[str | None, str | None]:
-    """Name and address of a ``From`` line; a bare comma in the name is no end of the address."""
-    name, address = parseaddr(text)
-    if "@" not in address and (written := _IN_BRACKETS.search(text)):
-        name, address = written[1].strip().strip("\"'"), written[2]
-    return name or None, address or None
 
 
 def date_of(text: str) -> datetime | None:

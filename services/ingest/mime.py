@@ -15,8 +15,9 @@ from email.header import decode_header
 from email.message import Message
 from itertools import islice
 
+from services.ingest.addresses import address_of
 from services.ingest.file_types import media_type_of
-from services.ingest.mail import Mail, address_of
+from services.ingest.mail import Mail
 from services.ingest.reports import report_facts
 from services.ingest.source import File
 from shared.domain.event import Sender

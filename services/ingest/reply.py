@@ -21,9 +21,8 @@ _WROTE = re.compile(
     r"skrev\b.{0,80}|napisał(?:\(a\))?)\s?:"
 )
 # Any language: a time, an address, a colon at the end.
-_AT_BY = re.compile(
-    r"(?s).{0,120}\d\d?[:.]\d\d.{0,120}[<(][^\s<>()]+@[^\s<>()]+[>)][^:：]{0,60}[:：]"
-)
+_TIME = re.compile(r"\d\d?[:.]\d\d")
+_BY = re.compile(r"[<(][^\s<>()]{1,200}@[^\s<>()]{1,200}[>)][^:：<>]{0,60}[:：]\Z")
 _RULE = re.compile(r"[_-]{10,}")
 _DIVIDER = re.compile(
     r"(?i)[-_]{2,}\s*(?:original message|original appointment|forwarded message|"
@@ -106,7 +105,7 @@ def _mark(lines: Sequence[str], place: int) -> int:
 def _is_introduction(lines: Sequence[str], place: int, length: int) -> bool:
     """``On … Bob wrote:``; a sentence without a time or an address needs quoted lines below it."""
     text = " ".join(line.strip()[:LONGEST_MARK] for line in lines[place : place + length])
-    if _AT_BY.fullmatch(text):
+    if (by := _BY.search(text)) and _TIME.search(text, 0, by.start()):
         return True
     is_dated = "@" in text or any(char.isdigit() for char in text)
     return bool(_WROTE.fullmatch(text)) and (is_dated or _quote_follows(lines, place + length))
