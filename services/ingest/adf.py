@@ -14,6 +14,7 @@ from services.ingest.html_text import visible_text
 LONGEST = 500
 LONGEST_COMMENTS = 50_000
 _BEGIN = re.compile(r"(?i)<\?adf\b|<adf\b|<prospect\b")
+_DECLARATION = re.compile(r"(?i)<\?xml[^<>]{0,300}>|<!doctype[^<>]{0,300}>")
 _END = re.compile(r"(?i)</adf\s*>|</prospect\s*>")
 _COMMENTS = re.compile(r"(?i)<comments\b[^<>]{0,300}>")
 _COMMENTS_END = re.compile(
@@ -39,12 +40,20 @@ _LABELS = {
 }
 
 
+def holds_adf(text: str) -> bool:
+    """Whether a lead of this kind begins in a text."""
+    return bool(_BEGIN.search(text))
+
+
 def read_adf(text: str) -> tuple[dict[str, str], str, dict[str, str]] | None:
-    """Fields of the customer by label, the comments, and facts; ``None``: it is no ADF."""
+    """Fields of the customer by label, the comments with what stands above the lead, and facts;
+    ``None``: it is no ADF.
+    """
     begin = _BEGIN.search(text)
     if begin is None:
         return None
     lead, comments = _without_comments(_up_to(text[begin.start() :], _END))
+    above = _DECLARATION.sub("", text[: begin.start()]).strip()
     fields: dict[str, str] = {}
     for label, value in _customer(_within(lead, _CUSTOMER, _CUSTOMER_END)):
         fields.setdefault(label, value)
@@ -54,7 +63,8 @@ def read_adf(text: str) -> tuple[dict[str, str], str, dict[str, str]] | None:
         fields["vehicle"] = vehicle
     dates = (value for name, _, value in _elements(lead) if name == "requestdate")
     date = next(dates, "")
-    return fields, comments, {"form": "adf", **({"request_date": date} if date else {})}
+    message = "\n\n".join(filter(None, (above, comments)))
+    return fields, message, {"form": "adf", **({"request_date": date} if date else {})}
 
 
 def _customer(text: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from services.ingest.adf import read_adf
+from services.ingest.adf import holds_adf, read_adf
 from services.ingest.labelled import read_form
 from services.ingest.source import Description
 from shared.domain.event import Sender
@@ -27,10 +27,12 @@ def with_lead(said: Description, text: str) -> Description:
     is_answer = said.facts.get("auto_submitted", "").lower().startswith("auto-replied")
     if "bounce" in said.facts or is_answer:
         return said
-    if (adf := read_adf(text)) is not None:
+    body, signature = said.parts.get("body", ""), said.parts.get("signature", "")
+    # What is quoted was read when it came; and a line of the lead may look like a mark of history.
+    adf = read_adf(text) if holds_adf(body) else None
+    if adf is not None:
         fields, message, facts = adf
         return _lead(said, fields, {"body": message}, facts)
-    body, signature = said.parts.get("body", ""), said.parts.get("signature", "")
     # A rule of dashes above the fields looks like the mark of a signature.
     tries = [(body, signature)] + ([(f"{body}\n{signature}", "")] if signature else [])
     for own, below in tries:
@@ -65,7 +67,7 @@ def _person(fields: Mapping[str, str], sent_by: Sender | None) -> Sender:
     is_forged = sent_by is not None and sent_by.verified == "fail"
     return Sender(
         name=found.get("name") or whole or None,
-        email=found.get("email"),
+        email=found["email"] if "@" in found.get("email", "") else None,
         phone=found.get("phone"),
         verified="fail" if is_forged else "unverified",
     )
