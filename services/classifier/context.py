@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.classifier.forms import form_values
 from shared.crm import Reader
 from shared.domain.classification import Candidate
-from shared.domain.event import Event, EventKind
+from shared.domain.event import Event
 from shared.domain.record import Reading, RecordRef
 from shared.errors import NotFound, Rejected
 from shared.policy import Company
@@ -60,7 +60,7 @@ def _named(ref: RecordRef, reader: Reader) -> Context:
 
 def _tries(event: Event, reader: Reader, company: Company) -> Iterator[tuple[str, list[Reading]]]:
     """What the CRM finds by each key that the event has, in the order that counts."""
-    form = form_values(event.parts) if event.kind is EventKind.FORM else {}
+    form = form_values(event.parts) if event.is_form else {}
     sender = event.sender
     email = (sender.email if sender else None) or form.get("email", ("", ""))[1]
     phone = (sender.phone if sender else None) or form.get("phone", ("", ""))[1]

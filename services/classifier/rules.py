@@ -71,7 +71,7 @@ def _intent(subject: Subject, suggestions: list[Suggestion]) -> str:
         return "new_lead" if event.is_new_record else "record_change"
     intent = intent_of(event.parts)
     if subject.kind is ProposalKind.DRAFT:
-        is_plain_form = event.kind is EventKind.FORM and intent in {"other", "contact_change"}
+        is_plain_form = event.is_form and intent in {"other", "contact_change"}
         return "new_lead" if is_plain_form else intent
     stated = {s.field for s in suggestions if s.basis in {"replaced", "stated"}}
     return "contact_change" if intent in {"other", "thanks"} and stated else intent
@@ -134,12 +134,12 @@ def _is_worth_it(suggestion: Suggestion, subject: Subject) -> bool:
 
 def _suggestions(subject: Subject) -> Iterator[Suggestion]:
     event = subject.event
-    if event.kind is EventKind.FORM:
+    if event.is_form:
         yield from _from_form(subject)
     for part, text in own_words(event.parts).items():
         if part == "signature":
             yield from _from_signature(subject, text)
-        elif not (event.kind is EventKind.FORM and part in _labelled(subject)):
+        elif not (event.is_form and part in _labelled(subject)):
             yield from _from_text(subject, part, text)
     if subject.kind is ProposalKind.DRAFT:
         yield from _from_header(subject)

@@ -15,7 +15,8 @@ _AUTO_SUBJECT = re.compile(
     r"^\s*(?:(?:re|aw)\s*:\s*)?(?:auto(?:matic|matische|mated)?[ -]?(?:reply|antwort|response)|"
     r"out of (?:the )?office|abwesenheit|ich bin (?:nicht im büro|abwesend)|"
     r"réponse automatique|respuesta automática|automatisch antwoord|absence du bureau|"
-    r"fuera de la oficina|afwezig)",
+    r"fuera de la oficina|afwezig|risposta automatica|fuori (?:sede|ufficio)|odpowiedź "
+    r"automatyczna|autoodpowiedź|resposta automática|fora do escritório|自動(?:応答|返信))",
     _I,
 )
 _BOUNCE_SUBJECT = re.compile(
@@ -50,7 +51,8 @@ def shortcut(event: Event, *, is_known: bool) -> Shortcut | None:
     if event.kind is EventKind.RECORD_CHANGE:
         return None
     words = words_of("\n".join(own_words(event.parts).values()))
-    why = _bulk(event, words, is_known=is_known) if event.kind is EventKind.MAIL else None
+    is_letter = event.kind is EventKind.MAIL and not event.is_form
+    why = _bulk(event, words, is_known=is_known) if is_letter else None
     if not why and not is_known:
         why = _advertising(words)
     return Shortcut(intent="spam", flag="spam", reason=why) if why else None

@@ -26,25 +26,35 @@ _BLOCKS = frozenset(
 )
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]{0,40})((?:[^\"'<>]|\"[^\"]*\"|'[^']*')*)>")
 _STYLE = re.compile(r"""(?i)\bstyle\s*=\s*("[^"]*"|'[^']*'|\S+)""")
-_HIDDEN = re.compile(r"""(?i)(?:^|\s)hidden(?:\s|=|/|$)|\baria-hidden\s*=\s*["']?true""")
+_HIDDEN = re.compile(
+    r"""(?i)(?:^|\s)hidden(?:\s|=|/|$)|\baria-hidden\s*=\s*["']?true|"""
+    r"""(?:^|\s)color\s*=\s*["']?(?:white|#fff(?:fff)?)(?:["'\s]|$)"""
+)
 _HIDING = re.compile(
     r"display:none|visibility:hidden|opacity:0(?:\.0+)?(?:;|$)|font-size:0|max-height:0|"
     r"(?:^|;)(?:width|height):[01]?px|text-indent:-\d{3,}|left:-\d{3,}|top:-\d{3,}|"
     r"mso-hide:all|clip:rect\(0|(?:^|;)color:(?:transparent|white|#fff(?:fff)?(?:;|$))"
 )
 _UNSEEN = re.compile(r"\s+|!important|/\*.*?\*/")
+_CELLS = frozenset({"td", "th"})
 _SPACES = re.compile(r"[\s\xa0]+")
 
 
 def visible_text(html: str) -> tuple[str, bool]:
     """The text without what no reader shows, and whether hidden text was among that.
 
+    Cells of a table stand in one line with a tab between them.
     Only the first `MAX_HTML` characters are read. Never raises; time grows with the length.
     """
     reader = _Reader(html=html[:MAX_HTML])
     reader.read()
-    lines = [_SPACES.sub(" ", line).strip() for line in "".join(reader.pieces).split("\n")]
+    lines = [_cells(line) for line in "".join(reader.pieces).split("\n")]
     return _without_gaps(lines), reader.has_hidden_text
+
+
+def _cells(line: str) -> str:
+    cells = (_SPACES.sub(" ", cell).strip() for cell in line.split("\t"))
+    return "\t".join(cell for cell in cells if cell)
 
 
 def _without_gaps(lines: list[str]) -> str:
@@ -105,6 +115,8 @@ class _Reader:
     def _open(self, name: str, attributes: str) -> None:
         if name in _BLOCKS:
             self.pieces.append("\n")
+        if name in _CELLS:
+            self.pieces.append("\t")
         if name not in _VOID and len(self.stack) < MAX_NESTING:
             self.stack.append((name, self._is_hiding() or _hides(attributes)))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email.utils import parseaddr, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 
 from services.ingest.html_text import visible_text
+from services.ingest.leads import with_lead
 from services.ingest.reply import cut_reply
 from services.ingest.source import MEBIBYTE, Description, File
 from shared.domain.event import Sender
@@ -31,12 +32,17 @@ FACTS = {
 }
 LONGEST_FACT = 1000
 _BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
+# RFC 8098 and 5965: somebody read it, somebody complained of it.
+_OTHER_REPORT = re.compile(r"(?i)report-type=\"?(?:disposition-notification|feedback-report)")
 _BOUNCER = re.compile(r"(?i)^(mailer-daemon|postmaster)@")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """``headers`` have lower-case names, in the order they came. ``text`` may be empty."""
+    """``headers`` have lower-case names, in the order they came. ``text`` may be empty.
+
+    ``report`` are the facts of a delivery report, by their names.
+    """
 
     subject: str
     text: str
@@ -45,6 +51,7 @@ class Mail:
     headers: tuple[tuple[str, str], ...]
     recipient: str
     files: tuple[File, ...] = ()
+    report: Mapping[str, str] = field(default_factory=dict)
 
     def received_from(self, address: str) -> Mail:
         """With the envelope sender that the receiving host knows; an empty one is a bounce."""
@@ -55,7 +62,8 @@ class Mail:
 
 def describe_mail(mail: Mail) -> Description:
     """Parts ``subject``, ``body``, ``signature``, ``quoted``; facts from `FACTS` and what was
-    found: ``auto_reply``, ``bounce``, ``bulk``, ``hidden_text``, ``truncated`` are ``yes``.
+    found: ``auto_reply``, ``bounce``, ``bulk``, ``hidden_text``, ``truncated`` are ``yes``. A form
+    that came as a mail has a part for each field too (`leads`).
     """
     html_text, has_hidden_text = visible_text(mail.html[:MAX_PART])
     text = mail.text if mail.text.strip() else html_text
@@ -66,17 +74,18 @@ def describe_mail(mail: Mail) -> Description:
         "signature": cut.signature,
         "quoted": cut.quoted,
     }
-    facts = _facts(mail)
+    facts = {**_facts(mail), **mail.report}
     if has_hidden_text:
         facts["hidden_text"] = "yes"
     if max(len(mail.text), len(mail.html)) > MAX_PART:
         facts["truncated"] = "yes"
-    return Description(
+    said = Description(
         parts={name: part for name, part in parts.items() if part},
         sender=mail.sender,
         facts=facts,
         files=mail.files,
     )
+    return with_lead(said, text[:MAX_PART])
 
 
 def _facts(mail: Mail) -> dict[str, str]:
@@ -98,12 +107,14 @@ def _is_auto_reply(headers: Mapping[str, str]) -> bool:
     """RFC 3834: anything but ``no`` was sent by a machine; older ones use their own headers."""
     submitted = headers.get("auto-submitted", "no").partition(";")[0].strip().lower()
     marked = any(name in headers for name in ("x-autoreply", "x-autorespond"))
+    marked = marked or bool(_OTHER_REPORT.search(headers.get("content-type", "")))
     return submitted != "no" or marked or headers.get("precedence", "").lower() == "auto_reply"
 
 
 def _is_bounce(headers: Mapping[str, str], sender: Sender) -> bool:
     """An empty envelope sender, a delivery report, or a mail system as the sender."""
-    report = "multipart/report" in headers.get("content-type", "").lower()
+    content_type = headers.get("content-type", "")
+    report = "multipart/report" in content_type.lower() and not _OTHER_REPORT.search(content_type)
     from_system = bool(_BOUNCER.match(sender.email or ""))
     return report or from_system or headers.get("return-path") == "<>"
 
@@ -135,12 +146,6 @@ def _domain(address: str) -> str:
 def _lies_in(domain: str, other: str) -> bool:
     """The same domain or one below it; never a whole top-level domain."""
     return bool(domain) and "." in other and (domain == other or domain.endswith(f".{other}"))
-
-
-def address_of(text: str) -> tuple[str | None, str | None]:
-    """Name and address of a ``From`` line."""
-    name, address = parseaddr(text)
-    return name or None, address or None
 
 
 def date_of(text: str) -> datetime | None:

@@ -13,12 +13,16 @@ import re
 from collections.abc import Iterator, Sequence
 from email.header import decode_header
 from email.message import Message
+from itertools import islice
 
+from services.ingest.addresses import address_of
 from services.ingest.file_types import media_type_of
-from services.ingest.mail import Mail, address_of
+from services.ingest.mail import Mail
+from services.ingest.reports import report_facts
 from services.ingest.source import File
 from shared.domain.event import Sender
 from shared.errors import BadPayload
+from shared.values import INVISIBLE
 
 MAX_PARTS = 200
 MAX_HEADERS = 300
@@ -44,6 +48,9 @@ _MEANT = {
 }
 _UNTRUSTED = frozenset({"", "us-ascii", "ascii", "unknown-8bit", "x-unknown", "8bit", "default"})
 _NOT_TEXT = frozenset({"utf-16", "utf-32", "punycode", "idna", "unicode_escape", "hex", "base64"})
+# A lead of the motor trade (ADF) comes as a body of these types as well as of plain text.
+_XML = frozenset({"text/xml", "application/xml", "application/x-adf+xml", "application/adf+xml"})
+_JAPANESE = re.compile(rb"\x1b\$[@B]|\x1b\(J")
 _BETWEEN_WORDS = re.compile(r"(\?=)\s+(=\?)")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -56,7 +63,7 @@ def read_mime(raw: bytes, *, recipient: str = "", sender: Sender | None = None) 
     html = [_text(part) for part in parts if _is_body(part, "text/html")]
     headers = headers_of(message)
     first = dict(reversed(headers))
-    name, address = address_of(first.get("from", ""))
+    name, address = read_address(_first_as_sent(message, "from"))
     return Mail(
         subject=first.get("subject", ""),
         text="\n\n".join(text.strip("\n") for text in plain if text.strip()),
@@ -65,7 +72,14 @@ def read_mime(raw: bytes, *, recipient: str = "", sender: Sender | None = None) 
         headers=headers,
         recipient=recipient,
         files=tuple(_files(parts)),
+        report=report_facts(headers, parts, _content),
     )
+
+
+def read_address(text: str) -> tuple[str | None, str | None]:
+    """Name and address of a ``From`` line as it was sent: a comma in an encoded name is no end."""
+    name, address = address_of(text)
+    return (decode_words(name) if name else None), address
 
 
 def read_headers(text: str) -> Headers:
@@ -78,13 +92,41 @@ def decode_text(content: bytes, charset: str) -> str:
     named = charset.strip().strip("\"'").lower()
     if named in _UNTRUSTED or _codec(named) is None:
         named = "utf-8"
-    codec = _codec(named) or "utf-8"
+    codec = _by_its_bytes(content, _codec(named) or "utf-8")
     for attempt in (codec, "utf-8", "cp1252"):
         try:
-            return _clean(content.decode(attempt))
+            return _clean(_decoded(content, attempt))
         except (UnicodeDecodeError, ValueError):
             continue
     return _clean(content.decode(codec, "replace"))
+
+
+def _by_its_bytes(content: bytes, codec: str) -> str:
+    """What the bytes say, where they say it: byte order marks, escapes, UTF-8 called Latin-1."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if codec == "utf-8" and _JAPANESE.search(content):
+        return "iso2022_jp"
+    # Text in Latin-1 that happens to be valid UTF-8 is next to impossible.
+    return "utf-8" if codec == "cp1252" and _is_utf_8(content) else codec
+
+
+def _is_utf_8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(content: bytes, codec: str) -> str:
+    """ISO-2022-JP of everyday mail has characters of row 13, which only JIS X 0213 knows."""
+    try:
+        return content.decode(codec)
+    except UnicodeDecodeError:
+        if codec != "iso2022_jp":
+            raise
+    return content.replace(b"\x1b$B", b"\x1b$(Q").decode("iso2022_jp_2004")
 
 
 def decode_words(text: str) -> str:
@@ -101,11 +143,19 @@ def decode_words(text: str) -> str:
 
 def headers_of(message: Message) -> Headers:
     """Names in lower case, in the order they came."""
-    pairs = message.raw_items() if hasattr(message, "raw_items") else message.items()
     return tuple(
-        (name.strip().lower(), decode_words(_as_sent(value))[:MAX_HEADER])
-        for name, value in list(pairs)[:MAX_HEADERS]
+        (name, decode_words(value)[:MAX_HEADER])
+        for name, value in islice(_as_they_came(message), MAX_HEADERS)
     )
+
+
+def _as_they_came(message: Message) -> Iterator[tuple[str, str]]:
+    pairs = message.raw_items() if hasattr(message, "raw_items") else message.items()
+    return ((name.strip().lower(), _as_sent(value)) for name, value in pairs)
+
+
+def _first_as_sent(message: Message, wanted: str) -> str:
+    return next((value for name, value in _as_they_came(message) if name == wanted), "")
 
 
 def _parsed(raw: bytes) -> Message:
@@ -117,6 +167,7 @@ def _parsed(raw: bytes) -> Message:
 
 def _leaves(message: Message, depth: int) -> Iterator[Message]:
     """Every part that is no container; a mail inside the mail is one leaf."""
+    _read_anew(message)
     is_container = message.is_multipart() and message.get_content_maintype() == "multipart"
     if not is_container:
         yield message
@@ -129,14 +180,30 @@ def _leaves(message: Message, depth: int) -> Iterator[Message]:
             yield from _leaves(child, depth + 1)
 
 
+def _read_anew(part: Message) -> None:
+    """The library reads no parameter of a header that has bytes beyond ASCII."""
+    for name in ("content-type", "content-disposition"):
+        value = _first_as_sent(part, name)
+        if not value.isascii():
+            part.replace_header(name, value)
+
+
 def _is_body(part: Message, media_type: str) -> bool:
-    if part.is_multipart() or part.get_content_type() != media_type:
+    if part.is_multipart() or _type_of(part) != media_type:
         return False
     return part.get_content_disposition() != "attachment" and not _filename(part)
 
 
+def _type_of(part: Message) -> str:
+    """A container that names no boundary holds no parts: it is read as the text that it is."""
+    given = part.get_content_type()
+    is_text = given in _XML or (given.startswith("multipart/") and not part.is_multipart())
+    return "text/plain" if is_text else given
+
+
 def _text(part: Message) -> str:
-    text = decode_text(_content(part), _parameter(part, "charset")).replace("\r\n", "\n")
+    text = decode_text(_content(part), _parameter(part, "charset"))
+    text = text.replace("\r\n", "\n")
     if _parameter(part, "format").lower() == "flowed":
         return _unflowed(text, joins=_parameter(part, "delsp").lower() == "yes")
     return text
@@ -179,6 +246,8 @@ def _is_file(part: Message) -> bool:
     """What is not shown as text; an empty part without a name is nobody's file."""
     return bool(_filename(part)) or part.get_content_type() not in {
         "message/delivery-status",
+        "message/disposition-notification",
+        "message/feedback-report",
         "text/rfc822-headers",
     }
 
@@ -200,7 +269,8 @@ def _content(part: Message) -> bytes:
 
 def _filename(part: Message) -> str:
     try:
-        return decode_words(part.get_filename() or "").replace("/", "_").replace("\\", "_")
+        name = INVISIBLE.sub("", decode_words(part.get_filename() or ""))
+        return name.replace("/", "_").replace("\\", "_")
     except (ValueError, LookupError, TypeError):
         return "unnamed"
 
@@ -241,4 +311,4 @@ def _codec(name: str) -> str | None:
 def _clean(text: str) -> str:
     """Without NUL and other control characters, and without lone surrogates."""
     safe = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-    return _UNSAFE.sub("", safe)
+    return _UNSAFE.sub("", safe.removeprefix("\ufeff"))

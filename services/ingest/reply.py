@@ -20,6 +20,10 @@ _WROTE = re.compile(
     r"(?:wrote|schrieb\b.{0,80}|a écrit|escribió|ha scritto|schreef\b.{0,80}|escreveu|"
     r"skrev\b.{0,80}|napisał(?:\(a\))?)\s?:"
 )
+# Any language: a time, an address, a colon at the end.
+_TIME = re.compile(r"\d\d?[:.]\d\d")
+_BY = re.compile(r"[<(][^\s<>()]{1,200}@[^\s<>()]{1,200}[>)][^:：<>]{0,60}[:：]\Z")
+_RULE = re.compile(r"[_-]{10,}")
 _DIVIDER = re.compile(
     r"(?i)[-_]{2,}\s*(?:original message|original appointment|forwarded message|"
     r"ursprüngliche nachricht|originalnachricht|weitergeleitete nachricht|message d'origine|"
@@ -27,22 +31,29 @@ _DIVIDER = re.compile(
     r"oorspronkelijk bericht|mensagem original|oprindelig meddelelse|ursprungligt meddelande)"
     r"\s*[-_]*|begin forwarded message:"
 )
-_FROM = re.compile(r"(?i)\*?(?:from|von|de|da|van|från|fra|od)\*?\s?:\*?\s?\S")
+_FROM = re.compile(r"(?i)\*?(?:from|von|de|da|van|från|fra|od|差出人)\*?\s?[:：]\*?\s?\S")
 _SENT = re.compile(
-    r"(?i)\*?(?:sent|date|gesendet|datum|envoyé|enviado|inviato|verzonden|skickat|sendt|wysłano)"
-    r"\*?\s?:"
+    r"(?i)\*?(?:sent|date|gesendet|datum|envoyé|enviado(?: el)?|inviato|verzonden|skickat|sendt|"
+    r"wysłano|data|fecha|日付|送信日時)\*?\s?[:：]"
+)
+_SUBJECT = re.compile(
+    r"(?i)\*?(?:subject|betreff|objet|asunto|oggetto|onderwerp|assunto|temat|ämne|emne|件名)"
+    r"\*?\s?[:：]"
 )
 _DASHES = re.compile(r"--\s*|—\s*|_{3,5}")
 _DEVICE = re.compile(
     r"(?i)(?:sent from my \S|sent from \S+ (?:mail|for)|get outlook for|"
     r"von meinem \S.{0,40} gesendet|"
-    r"envoyé de mon|enviado desde mi|inviato da(?:l mio)? )"
+    r"envoyé de mon|enviado desde mi|inviato da(?:l mio)? |verstuurd vanaf mijn |"
+    r"wysłane z |enviado do meu |skickat från min |iphoneから送信)"
 )
 _CLOSING = re.compile(
     r"(?i)(?:(?:with )?(?:best|kind|kindest|warm|warmest|many)? ?(?:regards|wishes)|best|cheers|"
     r"sincerely(?: yours)?|yours (?:sincerely|faithfully|truly)|(?:many )?thanks(?: and regards| "
-    r"again)?|thank you|mit (?:freundlichen|besten|lieben) grüßen|(?:viele|liebe|beste|schöne) "
-    r"grüße|mfg|(?:bien )?cordialement|salutations|(?:un )?saludos?(?: cordiales)?|atentamente|"
+    r"again)?|thank you|mit (?:freundlichen|besten|lieben) gr(?:ü|ue)(?:ß|ss)en|"
+    r"(?:viele|liebe|beste|schöne|freundliche) gr(?:ü|ue)(?:ß|ss)e|mfg|(?:bien )?cordialement|"
+    r"salutations|(?:un )?(?:cordial )?saludos?(?: cordial(?:es)?)?|atentamente|z poważaniem|"
+    r"(?:serdecznie )?pozdrawiam(?: serdecznie)?|よろしくお願い(?:いた|致)?します。?|敬具|"
     r"cordiali saluti|distinti saluti|met vriendelijke groet(?:en)?|groeten|atenciosamente|"
     r"med v[eä]nlig(?:a)? h[ie](?:lsn)?(?:lsen|lsning)(?:ar)?|(?:mange )?hilsner?)\s?[,.!]?"
 )
@@ -83,14 +94,31 @@ def _mark(lines: Sequence[str], place: int) -> int:
     line = lines[place].strip()
     if not line or len(line) > LONGEST_MARK:
         return 0
-    if _WROTE.fullmatch(line) or _DIVIDER.fullmatch(line):
+    if _DIVIDER.fullmatch(line) or _is_introduction(lines, place, 1):
         return 1
-    following = [text.strip()[:LONGEST_MARK] for text in lines[place + 1 : place + 5]]
-    if following and _WROTE.fullmatch(f"{line} {following[0]}"):
+    if _is_introduction(lines, place, 2):
         return 2
-    if _FROM.match(line) and any(_SENT.match(text) for text in following):
-        return 1
-    return 0
+    is_ruled = bool(_RULE.fullmatch(line))
+    return int(_is_header_block(lines, place + 1 if is_ruled else place))
+
+
+def _is_introduction(lines: Sequence[str], place: int, length: int) -> bool:
+    """``On … Bob wrote:``; a sentence without a time or an address needs quoted lines below it."""
+    text = " ".join(line.strip()[:LONGEST_MARK] for line in lines[place : place + length])
+    if (by := _BY.search(text)) and _TIME.search(text, 0, by.start()):
+        return True
+    is_dated = "@" in text or any(char.isdigit() for char in text)
+    return bool(_WROTE.fullmatch(text)) and (is_dated or _quote_follows(lines, place + length))
+
+
+def _is_header_block(lines: Sequence[str], place: int) -> bool:
+    """Who and when in either order, and a subject or an address: a form can have the first two."""
+    block = [line.strip()[:LONGEST_MARK] for line in lines[place : place + 7]]
+    first, following = block[:1], block[1:5]
+    is_who_when = any(_FROM.match(text) for text in first) and any(map(_SENT.match, following))
+    is_when_who = any(_SENT.match(text) for text in first) and any(map(_FROM.match, following[:2]))
+    has_more = any(map(_SUBJECT.match, block)) or "@" in "".join(block[:1])
+    return (is_who_when or is_when_who) and has_more
 
 
 def _quote_follows(lines: Sequence[str], place: int) -> bool:

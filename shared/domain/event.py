@@ -76,6 +76,11 @@ class Event:
     attachments: tuple[Attachment, ...] = ()
 
     @property
+    def is_form(self) -> bool:
+        """Each part but those of a mail is a labelled field, posted or sent as a mail."""
+        return self.kind is EventKind.FORM or "form" in self.facts
+
+    @property
     def is_new_record(self) -> bool:
         """A record was made in the CRM, by somebody else than us."""
         return self.facts.get("change") == "created" and not self.is_own_write

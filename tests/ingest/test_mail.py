@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ingest.addresses import address_of
 from services.ingest.html_text import visible_text
+from services.ingest.labelled import read_form
+from services.ingest.leads import with_lead
 from services.ingest.mail import Mail, date_of, describe_mail
 from services.ingest.reply import cut_reply
+from services.ingest.source import Description
 from shared.domain.event import Sender
 
 REPLIES = {
@@ -97,6 +101,9 @@ def test_cutting_loses_no_words(lines: list[str]) -> None:
         ("On " * 90 + "\n") * 1000,
         "x\nBest\n" * 20_000,
         "> " * 200_000,
+        "1:11 <a@" * 150_000,
+        ("1:11" * 40 + "<a@b" * 30 + ":\n") * 3000,
+        ("From: a\n" * 3 + "_" * 200 + "\n") * 2000,
     ],
 )
 def test_no_text_takes_long_to_cut(text: str) -> None:
@@ -151,6 +158,44 @@ def test_html_becomes_what_a_reader_shows(html: str, text: str, is_hiding: bool)
     assert visible_text(html) == (text, is_hiding)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<adf>" * 200_000,
+        "<adf><customer>" + "<name part=" * 90_000,
+        "<adf><customer>" + "<name>" * 150_000,
+        "<adf><comments>" + "\n" * 900_000,
+        "<adf><customer><name><![CDATA[" * 30_000,
+        "Name:\n" * 16_000,
+        "Name:\n" + "\n" * 90_000,
+        "Name:\n" + "\n" * 900_000,
+        "Message:\n" * 11_000,
+        "From: " + "<a@" * 300_000,
+        "From: " + "(" * 90_000,
+        "a:" * 45_000,
+        "Name\t" * 20_000,
+    ],
+)
+def test_no_text_takes_long_to_be_read_as_a_lead(text: str) -> None:
+    began = time.process_time()
+    with_lead(Description(parts={"body": text}), text)
+    assert time.process_time() - began < 3
+
+
+LEAD_PIECES = ("Name: Ann", "Email: a@b.org", "Message:", "<adf>", "<name>", "Phone", "x", "", ":")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(LEAD_PIECES)))
+def test_a_form_loses_no_words(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    form = read_form(text)
+    if form is not None:
+        kept = " ".join([*form.fields, *form.fields.values(), *form.rest, *form.message])
+        # Labels of messages and of empty fields say nothing; what people wrote stays.
+        assert {"x", "Ann"} & set(text.replace(":", " ").split()) <= set(kept.split())
+
+
 def described(**changed: object) -> object:
     mail: dict[str, object] = {
         "subject": "Hi",
@@ -196,6 +241,11 @@ def test_a_text_over_a_megabyte_is_cut_and_says_so() -> None:
     long = described(text="x " * 1_000_000)
     assert len(long.parts["body"]) <= 1024 * 1024  # type: ignore[attr-defined]
     assert long.facts["truncated"] == "yes"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text", ["(" * 100_000, "<" * 100_000, "a," * 100_000, '"' * 9_999])
+def test_a_sender_of_brackets_only_is_nobody(text: str) -> None:
+    assert "@" not in (address_of(text)[1] or "")
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "Fri, 20 Nov 2026 10:00:00", "99 99 99", "\x00"])

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from services.ingest.addresses import address_of
 from services.ingest.bodies import flat, json_object
 from services.ingest.forms import moment
 from services.ingest.hook import Hook
 from services.ingest.json_gate import parse_json
-from services.ingest.mail import LONGEST_FACT, Mail, address_of, date_of, describe_mail
+from services.ingest.mail import LONGEST_FACT, Mail, date_of, describe_mail
 from services.ingest.mime import Headers, decode_words, read_mime
 from services.ingest.sns_signature import CONFIRMATIONS, SnsSignature, confirmation_url
 from services.ingest.source import (

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from services.ingest.addresses import address_of
 from services.ingest.file_types import media_type_of
 from services.ingest.form_parts import FormPart, form_parts
 from services.ingest.hook import Hook
-from services.ingest.mail import LONGEST_FACT, Mail, address_of, date_of, describe_mail
+from services.ingest.mail import LONGEST_FACT, Mail, date_of, describe_mail
 from services.ingest.mime import Headers, decode_text, decode_words, read_headers, read_mime
 from services.ingest.signed_fields import NAMES, Given, SignedFields
 from services.ingest.source import (

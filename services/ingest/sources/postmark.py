@@ -10,9 +10,11 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+from services.ingest.addresses import address_of
 from services.ingest.bodies import json_object
+from services.ingest.file_types import media_type_of
 from services.ingest.hook import Hook
-from services.ingest.mail import Mail, address_of, date_of, describe_mail
+from services.ingest.mail import Mail, date_of, describe_mail
 from services.ingest.signatures import Basic
 from services.ingest.source import (
     MEBIBYTE,
@@ -85,13 +87,15 @@ def _files(given: Any) -> tuple[File, ...]:
     if not isinstance(given, list):
         return ()
     items = [item for item in given[:MAX_FILES] if isinstance(item, dict)]
-    return tuple(
-        File(
-            name=_text(item, "Name")[:200] or "unnamed",
-            media_type=_text(item, "ContentType")[:100] or "application/octet-stream",
-            content=_decoded(_text(item, "Content") or _text(item, "Data")),
-        )
-        for item in items
+    return tuple(map(_file, items))
+
+
+def _file(item: Raw) -> File:
+    content = _decoded(_text(item, "Content") or _text(item, "Data"))
+    return File(
+        name=_text(item, "Name")[:200] or "unnamed",
+        media_type=media_type_of(content, _text(item, "ContentType")),
+        content=content,
     )
 
 

@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.ingest.addresses import address_of
 from services.ingest.file_types import media_type_of
 from services.ingest.form_parts import FormPart, form_parts
 from services.ingest.hook import Hook
-from services.ingest.mail import Mail, address_of, date_of, describe_mail, is_authentic
+from services.ingest.mail import Mail, date_of, describe_mail, is_authentic
 from services.ingest.mime import Headers, decode_text, read_headers, read_mime
 from services.ingest.source import MEBIBYTE, Description, File, Identity, Raw, Setup, Source
 from services.ingest.sources.sendgrid_event import KEY_FORM, VERIFY
