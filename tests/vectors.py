@@ -119,7 +119,8 @@ class Store:
         endpoints = folder / "endpoints.toml"
         web = wire_web(WebSettings(**common, endpoints_file=endpoints, public_url=public_url))
         broker_url = f"durable+sqlite:///{folder}/bus.db"
-        worker = wire_worker(WorkerSettings(**common, broker_url=broker_url))
+        given = {"broker_url": broker_url, "public_url": public_url}
+        worker = wire_worker(WorkerSettings(**common, **given))
         metadata.create_all(web.engine)
         published = Kept()
         store = cls(

@@ -24,6 +24,7 @@ class Home:
             "RECONCILER_DATABASE_URL": f"sqlite:///{self.folder}",
             "BROKER_URL": f"durable+sqlite:///{self.folder}/bus.db",
             "WAKE_DIR": str(self.folder),
+            "PUBLIC_URL": "http://127.0.0.1:8080",
             "SEARCH_URL": f"sqlite:///{self.folder}/search.db",
             "KEYS_DIR": str(self.folder / "keys"),
         }

@@ -75,6 +75,7 @@ def test_the_index_is_behind_until_it_has_caught_up(book: Book) -> None:
 
 
 def test_the_figures_tell_of_size_seal_and_balance(book: Book) -> None:
+    others = book.open_others()
     from services.audit.checkpoints import seal_waiting
     from services.audit.projection import ledger_size
 
@@ -96,3 +97,5 @@ def test_the_figures_tell_of_size_seal_and_balance(book: Book) -> None:
         "events",
         "balance_difference",
     }
+    for engine in (*others.values(), book.deps.books):
+        engine.dispose()

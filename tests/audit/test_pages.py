@@ -27,7 +27,7 @@ LATER = Customer(number=2, email="ben@example.org", name="Ben Field")
 
 def reader(book: Book, index: Any) -> Client:
     """A supporter who reads the pages of this log, searched by ``index``."""
-    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "vkey", "ingest")
+    shared = ("engine", "outbox", "unit_of_work", "clock", "vault", "vkeys", "books")
     deps = WebDeps(**{name: getattr(book.deps, name) for name in shared}, index=index)
     people = People(book.folder / "people.toml", clock=lambda: book.at)
     store = sessions.Sessions(

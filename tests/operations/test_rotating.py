@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -112,11 +113,12 @@ def test_a_reload_refuses_no_request_and_uses_the_new_token(product: Product) ->
 
 def workers(product: Product) -> set[int]:
     """All processes but the server that owns the port."""
-    return {child.pid for child in product.children() if child.name() != "web"} | {
-        child.pid
-        for child in product.children()
-        if child.name() == "web" and child.ppid() != getattr(product.process, "pid", 0)
-    }
+    found = set()
+    for child in product.children():
+        with suppress(psutil.NoSuchProcess):  # It ended meanwhile, as it should.
+            if child.name() != "web" or child.ppid() != getattr(product.process, "pid", 0):
+                found.add(child.pid)
+    return found
 
 
 def status_of(product: Product, token: str) -> int:
