@@ -175,7 +175,7 @@ def test_a_container_can_do_as_little_as_possible(name: str) -> None:
         assert service["healthcheck"]["test"]
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", sorted(SERVERS))
 def test_every_image_has_the_version_that_was_measured(name: str) -> None:
     assert COMPOSE.services[name]["image"] == IMAGES[name]
 
