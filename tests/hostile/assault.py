@@ -188,9 +188,7 @@ def _stored(product: Product, proved: set[str]) -> tuple[int, int]:
     """``(happenings accepted, deliveries whose bytes nobody signed)``."""
     engine = create_engine(product.home().environment("ingest", "web")["DATABASE_URL"])
     with engine.connect() as db:
-        rows: Any = db.execute(
-            text("SELECT raw_sha256, endpoint, source, content FROM deliveries")
-        ).all()
+        rows: Any = db.execute(text("SELECT raw_sha256, endpoint FROM deliveries")).all()
         accepted = db.execute(text("SELECT count(*) FROM accepted")).scalar_one()
         orphans = db.execute(
             text(
@@ -200,5 +198,4 @@ def _stored(product: Product, proved: set[str]) -> tuple[int, int]:
     engine.dispose()
     assert any(row.endpoint == ENDPOINT for row in rows)
     strange = [row for row in rows if row.raw_sha256 not in proved]
-    print(strange)
     return int(accepted), int(orphans) + len(strange)
