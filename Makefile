@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run setup check test services vectors bench faults
+.PHONY: help run setup check test services vectors bench faults hostile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ bench: .venv/dev ## measure speed (P="p1 columns" for some; FULL=1, SMOKE=1, COL
 
 faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on
 	$(BIN)/python -m tests.faults
+
+hostile: .venv/dev ## send hostile requests to the running product (N=100000)
+	$(BIN)/python -m tests.hostile
 
 .venv/run: deploy/requirements.txt
 	@$(PYTHON) -m venv .venv

@@ -168,13 +168,17 @@ def as_bytes(text: str) -> bytes:
 
 
 def decoded(text: str, encoding: str) -> bytes | None:
-    """The bytes of strict hex or base64 (padding may be left out), else ``None``."""
+    """The bytes of strict hex or base64 (padding may be left out), else ``None``.
+
+    Base64 has unused bits in its last character: another spelling of the same bytes is refused.
+    """
     try:
         if encoding == "hex":
             return binascii.unhexlify(text)
         padded = text + "=" * (-len(text) % 4)
         if encoding == "base64url":
             padded = padded.replace("-", "+").replace("_", "/")
-        return base64.b64decode(padded, validate=True)
+        raw = base64.b64decode(padded, validate=True)
+        return raw if base64.b64encode(raw).decode() == padded else None
     except (ValueError, UnicodeError):
         return None

@@ -132,7 +132,7 @@ def requests(source: str, count: int, now: int) -> Iterator[sealed.Sealed]:
             yield sealed.seal(source, changed_inside(content, chance), number, now)
         return
     for number, body in enumerate(bodies(source, count)):
-        yield body, _headers(source, body, number, now)
+        yield body, headers_for(source, body, number, now)
 
 
 def changed_inside(content: Any, chance: random.Random) -> Any:
@@ -146,7 +146,7 @@ def changed_inside(content: Any, chance: random.Random) -> Any:
 def test_no_signed_body_makes_the_door_or_the_relay_fail(source: str, store: Store) -> None:
     known, clock = SOURCES[source], store.web.clock()
     options = {"header": "x-signature"} if source == "generic-hmac" else sealed.options_of(source)
-    store.web.endpoints.add(source, secrets=(_secret(source),), options=options)
+    store.web.endpoints.add(source, secrets=(secret_for(source),), options=options)
     client = store.app().test_client()
     path = Endpoint(source=source).path
     statuses = set()
@@ -178,20 +178,20 @@ def test_a_naughty_text_comes_out_as_it_came_in(text: str, store: Store) -> None
     assert event.parts.get("message", "") == text
 
 
-def _secret(source: str) -> str:
+def secret_for(source: str) -> str:
     if source in sealed.SOURCES:
         return sealed.secret_of(source)
     if SOURCES[source].setup.form == "user:password":
-        return "a:b"
+        return "sender:a-long-password"
     if source == "salesforce-outbound-message":
         return str(VALID[source]["secret"])
     return "whsec_" + base64.b64encode(b"k" * 32).decode()
 
 
-def _headers(source: str, body: bytes, number: int, now: int) -> dict[str, str]:
+def headers_for(source: str, body: bytes, number: int, now: int) -> dict[str, str]:
     """Valid headers for whatever body this is."""
     json_type = {"Content-Type": "application/json"}
-    secret = _secret(source)
+    secret = secret_for(source)
     if source == "salesforce-outbound-message":
         return {"Content-Type": "text/xml"}
     if SOURCES[source].setup.form == "user:password":

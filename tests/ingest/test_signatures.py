@@ -64,7 +64,7 @@ def _credential(vector: dict[str, Any]) -> str | None:
     return next((name for name in wanted if name in names), None)
 
 
-def _variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
+def variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
     """More than forty ways to be wrong: ``(name, headers, other changes)``."""
     good = {name.lower(): value for name, value in vector["headers"].items()}
     name = _credential(vector)
@@ -300,7 +300,7 @@ def _stamps(good: Headers) -> Iterator[tuple[str, Headers, dict[str, Any]]]:
 CASES = {
     f"{source}: {title}": (vector, headers, changed)
     for source, vector in VALID.items()
-    for title, headers, changed in _variants(vector)
+    for title, headers, changed in variants(vector)
 }
 
 
