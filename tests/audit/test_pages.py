@@ -92,6 +92,7 @@ def test_a_search_that_is_away_is_said_kindly_and_keeps_what_was_typed(
         if kind == "gone"
         else Fts5Index(path=broken)
     )
+    others = behind.open_others()
     client = reader(behind, index)
     page = client.get("/search", q="jane.doe@example.com", approver="ann")
     assert page.status_code == 200
@@ -108,6 +109,8 @@ def test_a_search_that_is_away_is_said_kindly_and_keeps_what_was_typed(
     assert story.status_code == 200
     assert "later changes are not known" in story.text
     assert "so it is still so" not in story.text
+    for engine in (*others.values(), behind.deps.books):
+        engine.dispose()
 
 
 def test_the_log_is_written_while_its_search_is_away(behind: Book) -> None:
