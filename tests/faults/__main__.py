@@ -1,7 +1,7 @@
 """`make faults`: go on with the table of fault runs until the time is over.
 
 ``ONLY`` names runs (parts of their names, by space), ``SECONDS`` is the time for all of them,
-``SEED`` the first seed. What earlier sessions reached counts: `bench-results/faults`.
+``SEED`` the first seed. What earlier invocations reached counts: `bench-results/faults`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was run and how it ended: one JSON line each, added up over all sessions."""
+"""What was run and how it ended: one JSON line each, added up over all invocations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = Path(__file__).parent / "seeds.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """What a run has reached so far, over all sessions on this machine."""
+    """What a run has reached so far, over all invocations on this machine."""
 
     count: int = 0
     rounds: int = 0
