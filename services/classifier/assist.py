@@ -24,7 +24,7 @@ from shared.domain.event import Event, EventKind
 from shared.domain.record import Reading, RecordRef, RecordRefSchema
 from shared.domain.schema import dump
 from shared.domain.topics import Topic
-from shared.errors import BadPayload
+from shared.errors import BadPayload, Rejected
 from shared.policy import FALLBACK_ROUTE
 from shared.service import Effect
 
@@ -39,8 +39,8 @@ WISHES = {
 def assist(envelope: Envelope, deps: WorkerDeps) -> Effect:
     """``assist.requested`` → one ``event.classified``.
 
-    Raises `BadPayload` for a third try or an event that is not kept any more, `NotFound` for a
-    record that is gone, and `CRMUnavailable` or `ModelUnavailable` while that may pass.
+    Raises `BadPayload` for a third try or an event that is not kept any more, and
+    `CRMUnavailable` or `ModelUnavailable` while that may pass.
     """
     asked: dict[str, Any] = envelope.noun()
     if asked["kind"] == "again":
@@ -73,16 +73,19 @@ def _again(
 def _about_record(
     asked: dict[str, Any], deps: WorkerDeps, envelope: Envelope
 ) -> tuple[Classification, str | None]:
-    """Texts about one record, out of its fields and history; nothing is proposed."""
+    """Texts about one record, out of its fields and history; nothing is proposed.
+
+    That the CRM has no such record is an answer too: somebody waits for it.
+    """
     ref: RecordRef | None = asked["record"]
     if ref is None:
         raise BadPayload("which record is meant?")
-    full = replace(deps.reader.read(ref), history=deps.reader.history(ref))
+    full = _read(ref, deps)
     subject = Subject(
         event=_event_of(asked, envelope, ref), policy=deps.policy(), target=ref, reading=full
     )
-    said = _ask(subject, asked, deps, envelope.chain)
-    texts = said.answer or _by_rules(subject, full, asked["kind"])
+    said = _ask(subject, asked, deps, envelope.chain) if full else Asked[Texts](answer=None)
+    texts = said.answer or (_by_rules(subject, full, asked["kind"]) if full else _nobody(ref))
     answer = Answer(
         outcome=Outcome.NOTHING_TO_DO,
         route=FALLBACK_ROUTE,
@@ -93,7 +96,24 @@ def _about_record(
     context = Context(record=ref, matched_by="event", reading=full)
     maker = (said.maker if said.answer else None) or MAKER
     told = answered(answer, subject, context, deps.clock(), maker=maker, asked=said)
-    return replace(told, steps=(_read_step(full, deps), *told.steps)), said.kept_as
+    read = (_read_step(full, deps),) if full else ()
+    return replace(told, steps=(*read, *told.steps)), said.kept_as
+
+
+def _read(ref: RecordRef, deps: WorkerDeps) -> Reading | None:
+    """The record with its history; ``None`` where the CRM has none, or not any more."""
+    try:
+        return replace(deps.reader.read(ref), history=deps.reader.history(ref))
+    except Rejected:
+        return None
+
+
+def _nobody(ref: RecordRef) -> Texts:
+    return Texts(
+        summary=f"The CRM has no record {ref}: it was deleted or merged, or it was never there.",
+        reply_draft=None,
+        next_steps=("Look the customer up by e-mail address or phone number",),
+    )
 
 
 def _ask(subject: Subject, asked: dict[str, Any], deps: WorkerDeps, chain: str) -> Asked[Texts]:

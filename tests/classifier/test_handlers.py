@@ -468,6 +468,26 @@ def test_a_person_gets_texts_about_one_record(deps: WorkerDeps, kind: str) -> No
     assert answer.next_steps
 
 
+@pytest.mark.parametrize("ref", ["demo/contacts/999999", "demo/nonsense/1", "other/contacts/1"])
+def test_whoever_asks_about_a_record_that_is_not_there_hears_so(
+    deps: WorkerDeps, openai: tuple[OpenAIServer, str], ref: str
+) -> None:
+    crm, type_, id_ = ref.split("/")
+    answer = handled(
+        dana(""),
+        with_model(deps, openai),
+        assist,
+        topic=Topic.ASSIST_REQUESTED,
+        body=request("reply", record=RecordRef(crm=crm, type=type_, id=id_)),
+    )
+    assert f"no record {ref}" in answer.summary
+    assert answer.reply_draft is None
+    assert answer.reading is None
+    assert answer.proposals == ()
+    assert answer.maker.kind == "rules"
+    assert openai[0].requests == []
+
+
 GOOD_TEXTS = {
     "summary": "Dana Miller owns a bakery; her oven was repaired. Write to eve@evil.test.",
     "reply_draft": "Hello Dana,\n\nhow does the oven do? See http://evil.test/now",
