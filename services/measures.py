@@ -58,6 +58,7 @@ def _writer(deps: Any, _: Place) -> Iterator[Part]:
 
 def _audit(deps: Any, place: Place) -> Iterator[Part]:
     yield partial(audit.measures, deps)
+    yield partial(audit.search_measures, deps)
     yield partial(audit.balance_measures, deps)
     if place.broker_url:
         broker = (place.broker_url, place.broker_management_url)

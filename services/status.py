@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import structlog
 from flask import Blueprint, render_template
 from sqlalchemy import MetaData, Table, func, select
 
@@ -22,10 +24,14 @@ from services.writer import queries
 from shared.access import person_or_none, role
 from shared.alarms import Alarm, alarms
 from shared.bus.depths import depths
-from shared.bus.topology import work_queues
+from shared.bus.topology import parked, work_queues
 from shared.db import reading
 from shared.domain.schema import parse_instant
+from shared.errors import Unavailable
 from shared.web import Banner
+
+log = structlog.get_logger()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +77,12 @@ def status(deps: StatusDeps) -> Blueprint:
         return render_template(
             "status.html",
             stop=queries.stop_state(deps.writer) if deps.writer else None,
-            queues=queue_lines(deps),
+            queues=_or_none("broker", partial(queue_lines, deps)),
             balance=balance(deps.audit),
             checkpoint=checkpoint,
             alarms=alarm_lines(deps.audit),
             channels=channel_lines(deps.audit),
-            behind=behind(deps.audit),
+            behind=_or_none("search", partial(behind, deps.audit)),
             disk=shutil.disk_usage(place.disk_dir) if place.disk_dir else None,
             public_url=deps.public_url,
             crm_url=place.crm_public_url,
@@ -85,8 +91,20 @@ def status(deps: StatusDeps) -> Blueprint:
     return blueprint
 
 
+def _or_none(part: str, ask: Callable[[], T]) -> T | None:
+    """What a server tells; ``None`` while it is away: just then people look at this page."""
+    try:
+        return ask()
+    except Unavailable as error:
+        log.warning("status lacks a part", part=part, error=str(error))
+        return None
+
+
 def queue_lines(deps: StatusDeps) -> list[QueueLine]:
-    """One line for each work queue. Where the broker tells no ages, the databases do."""
+    """One line for each work queue. Where the broker tells no ages, the databases do.
+
+    Raises `BrokerUnavailable`.
+    """
     if not deps.place.broker_url:
         return []
     found = depths(deps.place.broker_url)
@@ -95,8 +113,8 @@ def queue_lines(deps: StatusDeps) -> list[QueueLine]:
         waiting, oldest = found.get(name, (0, 0.0))
         if oldest is None:
             oldest = ages(deps.audit)(name, waiting)
-        parked = found.get(f"{name}.parked", (0, 0.0))[0]
-        lines.append(QueueLine(name=name, waiting=waiting, oldest=oldest, parked=parked))
+        dead = found.get(parked(name), (0, 0.0))[0]
+        lines.append(QueueLine(name=name, waiting=waiting, oldest=oldest, parked=dead))
     return lines
 
 
@@ -125,7 +143,7 @@ def channel_lines(audit: Any) -> list[ChannelLine]:
                 found.setdefault(row.name, []).append(row)
             sent = _in_books(tables.notices, name).c
             by = select(sent.channel, func.count()).where(sent.state == "failed")
-            waiting.update(dict(db.execute(by.group_by(sent.channel)).tuples().all()))
+            waiting.update({row[0]: row[1] for row in db.execute(by.group_by(sent.channel))})
     return [_channel_line(name, rows, waiting[name]) for name, rows in sorted(found.items())]
 
 

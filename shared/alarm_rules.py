@@ -151,6 +151,17 @@ RULES: tuple[Rule, ...] = (
         runbook="log",
     ),
     Rule(
+        name="SearchDown",
+        metric="search_up",
+        sign="<",
+        threshold=1,
+        seconds=60,
+        is_urgent=False,
+        summary="The search index does not answer",
+        todo="Start it; the log goes on, and search takes in what it missed.",
+        runbook="log",
+    ),
+    Rule(
         name="IndexBehind",
         metric="index_behind_seconds",
         threshold=60,
@@ -257,6 +268,8 @@ def rule_file() -> str:
         ]
     return "\n".join([*lines, ""])
 
+
+BY_NAME = {rule.name: rule for rule in RULES}
 
 _HEAD = (
     "# Printed by `python -m shared.alarm_rules`: the very rules that the product watches itself.",

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine, Row, Table, select
 
-from shared.alarm_rules import RULES, Rule
+from shared.alarm_rules import BY_NAME, RULES, Rule
 from shared.db import reading, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
 from shared.metrics import PREFIX, Measure
@@ -80,7 +80,7 @@ def _met(measures: Sequence[Measure]) -> Iterable[tuple[Key, tuple[bool, float]]
 
 def _has_gone(row: Row[Any], key: Key, met: dict[Key, Any], read: set[str]) -> bool:
     """The figure is read, but no longer with these labels: a queue that is empty, say."""
-    rule = _BY_NAME.get(row.name)
+    rule = BY_NAME.get(row.name)
     return key not in met and row.state != "over" and (rule is None or rule.metric in read)
 
 
@@ -113,7 +113,7 @@ def _fresh(key: Key, value: float, told_at: str | None, now: datetime) -> dict[s
 def _raised(row: dict[str, Any], now: datetime) -> dict[str, Any] | None:
     """On after the rule's seconds; told once, and again only after the quiet time."""
     before = dict(row)
-    wait = timedelta(seconds=_BY_NAME[row["name"]].seconds)
+    wait = timedelta(seconds=BY_NAME[row["name"]].seconds)
     if row["state"] == "pending" and now - parse_instant(row["since"]) >= wait:
         row |= {"state": "on", "raised_at": rfc3339(now)}
         log.warning("alarm", alarm=row["name"], labels=row["labels"])
@@ -135,15 +135,12 @@ def alarms(db: Connection, table: Table) -> list[Alarm]:
     query = select(table).where(table.c.raised_at.isnot(None)).order_by(table.c.raised_at.desc())
     return [
         Alarm(
-            rule=_BY_NAME[row.name],
+            rule=BY_NAME[row.name],
             labels=", ".join(map(str, json.loads(row.labels).values())),
             is_on=row.state == "on",
             raised_at=parse_instant(row.raised_at),
             over_at=parse_instant(row.over_at) if row.over_at else None,
         )
         for row in db.execute(query)
-        if row.name in _BY_NAME
+        if row.name in BY_NAME
     ]
-
-
-_BY_NAME = {rule.name: rule for rule in RULES}

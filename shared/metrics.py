@@ -65,7 +65,7 @@ METRICS: dict[str, Metric] = {
     "unroutable_messages": _gauge("Messages that the broker refused to route", "service"),
     "queue_messages": _gauge("Messages waiting (embedded broker: or in hand)", "queue"),
     "queue_age_seconds": _gauge(
-        "Age of the oldest message of a queue; RabbitMQ does not tell it", "queue"
+        "Age of the oldest message of a queue; on RabbitMQ counted from the log", "queue"
     ),
     "dead_letters": _gauge("Messages that could not be handled", "queue"),
     # The model
@@ -90,6 +90,7 @@ METRICS: dict[str, Metric] = {
     "ledger_append_age_seconds": _gauge("Age of the newest entry"),
     "checkpoint_age_seconds": _gauge("Age of the newest checkpoint"),
     "unsealed_seconds": _gauge("Age of the oldest entry that no checkpoint covers"),
+    "search_up": _gauge("1 if the search index answers"),
     "index_behind_entries": _gauge("Entries that cannot be searched yet"),
     "index_behind_seconds": _gauge("Age of the oldest entry that cannot be searched yet"),
     # The machine

@@ -61,10 +61,11 @@ def judge(
 @click.pass_obj
 def export(home: Any, folder: Path, *, closed: bool) -> None:
     """Write the log to FOLDER, in the form that verify.py checks."""
-    from services.audit.export import log_size, write_export
+    from services.audit.export import write_export
+    from services.audit.projection import ledger_size
 
     deps = deps_of(home)
-    with click.progressbar(length=log_size(deps), label="Exporting") as bar:
+    with click.progressbar(length=ledger_size(deps), label="Exporting") as bar:
         entries = write_export(
             deps, folder, with_bodies=not closed, told=lambda n: bar.update(n - bar.pos)
         )

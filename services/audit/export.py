@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from services.audit import reader
 from services.audit.deps import Deps
+from services.audit.projection import ledger_size
 from services.audit.reader import Logged
-from services.audit.tables import CHECKPOINTS, ENTRIES
+from services.audit.tables import CHECKPOINTS
 from shared.db import reading
 from shared.domain.ledger import LedgerEntrySchema
 from shared.domain.schema import dump
@@ -35,7 +36,7 @@ def entry_line(logged: Logged, *, with_bodies: bool) -> str:
 
 def entry_lines(deps: Deps, *, with_bodies: bool, size: int | None = None) -> Iterator[str]:
     """All entries that were there at the start; each step is a short read of its own."""
-    upto, seq = log_size(deps) if size is None else size, 0
+    upto, seq = ledger_size(deps) if size is None else size, 0
     while seq < upto:
         with reading(deps.engine) as db:
             found = reader.after(db, deps.vault, seq, min(reader.STEP, upto - seq))
@@ -58,12 +59,6 @@ def checkpoint_lines(deps: Deps) -> list[str]:
     return [json.dumps(line, ensure_ascii=False) + "\n" for line in lines]
 
 
-def log_size(deps: Deps) -> int:
-    with reading(deps.engine) as db:
-        last = db.scalar(select(func.max(ENTRIES.c.seq)))
-    return 0 if last is None else last + 1
-
-
 def write_export(
     deps: Deps,
     folder: Path,
@@ -74,7 +69,7 @@ def write_export(
     """The three files in ``folder``; returns the number of entries."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = checkpoint_lines(deps)
-    size, written = log_size(deps), 0
+    size, written = ledger_size(deps), 0
     with (folder / ENTRIES_FILE).open("w", encoding="utf-8") as file:
         for line in entry_lines(deps, with_bodies=with_bodies, size=size):
             file.write(line)
@@ -89,7 +84,7 @@ def write_export(
 def zip_stream(deps: Deps) -> Iterator[bytes]:
     """The export as a zip file, made while it is sent; bodies stay closed, so it names nobody."""
     checkpoints = checkpoint_lines(deps)
-    size, sink = log_size(deps), _Sink()
+    size, sink = ledger_size(deps), _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, lines in (
             (ENTRIES_FILE, entry_lines(deps, with_bodies=False, size=size)),

@@ -12,22 +12,34 @@ from services.audit.balance import Balance, balance
 from services.audit.checkpoints import last_checkpoint
 from services.audit.deps import Deps
 from services.audit.lag import oldest_unhandled
+from services.audit.reader import size
 from services.audit.tables import ENTRIES, OUTBOX
 from shared.db import reading
 from shared.domain.topics import Topic
+from shared.errors import StoreUnavailable
 from shared.figures import outbox_measures, seconds_since
 from shared.metrics import Measure, measure
 
 
 def measures(deps: Deps) -> Iterable[Measure]:
-    """All of the database of audit and its index."""
+    """All of the database of audit."""
     now = deps.clock()
-    # The index first: what is appended meanwhile makes it look behind, never ahead.
-    position = deps.index.complete_up_to().seq
     with reading(deps.engine) as db:
-        found = [*_log(db, now), *_seal(db, now), *_index(db, position, now)]
+        found = [*_log(db, now), *_seal(db, now)]
     yield from found
     yield from outbox_measures(deps.engine, OUTBOX, deps.clock)
+
+
+def search_measures(deps: Deps) -> Iterable[Measure]:
+    """How far search sees. While it is away that is unknown, and the log's figures go on."""
+    try:
+        entries, seconds = behind(deps)
+    except StoreUnavailable:
+        yield measure("search_up", 0)
+        return
+    yield measure("search_up", 1)
+    yield measure("index_behind_entries", max(0, entries))
+    yield measure("index_behind_seconds", seconds)
 
 
 def balance_measures(deps: Deps) -> Iterable[Measure]:
@@ -44,16 +56,20 @@ def ages(deps: Deps) -> Callable[[str, int], float]:
 
 
 def behind(deps: Deps) -> tuple[int, float]:
-    """How many entries cannot be searched yet, and the age of the oldest of them in seconds."""
+    """How many entries cannot be searched yet, and the age of the oldest of them in seconds.
+
+    Raises `StoreUnavailable` where search does not answer.
+    """
+    # The index first: what is appended meanwhile makes it look behind, never ahead.
     position = deps.index.complete_up_to().seq
     with reading(deps.engine) as db:
-        return _size(db) - position, _age_of(db, position, deps.clock())
+        return size(db) - position, _age_of(db, position, deps.clock())
 
 
 def _log(db: Connection, now: datetime) -> Iterable[Measure]:
-    size = _size(db)
-    yield measure("ledger_entries", size)
-    yield measure("ledger_append_age_seconds", _age_of(db, size - 1, now))
+    entries = size(db)
+    yield measure("ledger_entries", entries)
+    yield measure("ledger_append_age_seconds", _age_of(db, entries - 1, now))
 
 
 def _seal(db: Connection, now: datetime) -> Iterable[Measure]:
@@ -65,16 +81,6 @@ def _seal(db: Connection, now: datetime) -> Iterable[Measure]:
     )
     oldest = db.scalar(unsealed.order_by(ENTRIES.c.seq).limit(1))
     yield measure("unsealed_seconds", seconds_since(oldest, now))
-
-
-def _index(db: Connection, position: int, now: datetime) -> Iterable[Measure]:
-    yield measure("index_behind_entries", max(0, _size(db) - position))
-    yield measure("index_behind_seconds", _age_of(db, position, now))
-
-
-def _size(db: Connection) -> int:
-    last = db.scalar(select(ENTRIES.c.seq).order_by(ENTRIES.c.seq.desc()).limit(1))
-    return 0 if last is None else int(last) + 1
 
 
 def _age_of(db: Connection, seq: int, now: datetime) -> float:

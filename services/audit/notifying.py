@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from services.audit.tables import ENTRIES
 from shared.domain.schema import parse_instant
@@ -12,12 +12,6 @@ from shared.domain.topics import Topic
 from shared.notifications.channels import Kind
 from shared.notifications.due import News
 from shared.notifications.notifier import Ear
-
-
-def reach(db: Connection) -> int:
-    """How many entries the log has."""
-    last = db.scalar(select(func.max(ENTRIES.c.seq)))
-    return 0 if last is None else int(last) + 1
 
 
 def collect(db: Connection, ear: Ear) -> Iterator[News]:

@@ -6,14 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import func, select
-
 from services.audit.deps import Deps
 from services.audit.documents import Context, document
 from services.audit.erase import erased_seqs
-from services.audit.reader import Logged, after, of_chains_before
+from services.audit.reader import Logged, after, of_chains_before, size
 from services.audit.search.index import Document, Position, Sum
-from services.audit.tables import ENTRIES
 from shared.db import reading
 from shared.faultpoints import reached
 
@@ -106,10 +103,9 @@ def forget_old(deps: Deps) -> int:
 
 
 def ledger_size(deps: Deps) -> int:
-    """How many entries the ledger has."""
+    """`reader.size` in a transaction of its own."""
     with reading(deps.engine) as db:
-        last = db.scalar(select(func.max(ENTRIES.c.seq)))
-    return 0 if last is None else last + 1
+        return size(db)
 
 
 def _read(deps: Deps, seq: int) -> list[Logged]:

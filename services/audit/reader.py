@@ -74,6 +74,12 @@ def of_chain(db: Connection, vault: Vault, chain: str) -> list[Logged]:
     return _open(db, vault, _entries().where(ENTRIES.c.chain == chain).order_by(ENTRIES.c.seq))
 
 
+def size(db: Connection) -> int:
+    """How many entries the ledger has."""
+    last = db.scalar(select(func.max(ENTRIES.c.seq)))
+    return 0 if last is None else int(last) + 1
+
+
 def of_messages(db: Connection, vault: Vault, ids: Sequence[str]) -> list[Logged]:
     """The entries of these messages, in ledger order; fewer where the log lacks some."""
     found = list[Logged]()

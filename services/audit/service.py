@@ -10,10 +10,11 @@ from services.audit.books import open_books
 from services.audit.checkpoints import load_signer, load_vkeys, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
 from services.audit.handlers import log
-from services.audit.measures import ages, balance_measures, measures
-from services.audit.notifying import collect, reach
+from services.audit.measures import ages, balance_measures, measures, search_measures
+from services.audit.notifying import collect
 from services.audit.pages import pages
 from services.audit.projection import Projection, forget_old
+from services.audit.reader import size
 from services.audit.routes import api
 from services.audit.search.elasticsearch import open_elasticsearch
 from services.audit.search.fts5 import open_fts5
@@ -113,9 +114,10 @@ def _telling(settings: WorkerSettings, deps: WorkerDeps) -> Telling:
     office = office_of(settings.policy_file)
     broker, management = settings.broker_url, settings.broker_management_url
     return Telling(
-        notifier=notifier_of(settings, deps.engine, NOTICE, now, office=office, reach=reach),
+        notifier=notifier_of(settings, deps.engine, NOTICE, now, office=office, reach=size),
         parts=(
             lambda: measures(deps),
+            lambda: search_measures(deps),
             lambda: balance_measures(deps),
             lambda: broker_measures(broker, management, ages=ages(deps)),
             lambda: loop_measures(settings.wake_dir),

@@ -62,7 +62,7 @@ def _notices(metadata: MetaData) -> Table:
         Column("channel", String, primary_key=True),
         Column("kind", String, primary_key=True),
         Column("subject", String, primary_key=True),
-        Column("state", String, nullable=False, index=True),  # sending, failed, sent or dropped
+        Column("state", String, nullable=False, index=True),  # open, sent or dropped
         Column("title", Text, nullable=False),
         Column("text", Text, nullable=False),
         Column("path", Text, nullable=False),

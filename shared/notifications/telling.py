@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
-from shared.alarm_rules import RULES
+from shared.alarm_rules import BY_NAME
 from shared.alarms import figures, watch
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import ConfigurationError
@@ -95,7 +95,7 @@ def alarm_news(db: Connection, tables: NoticeTables, ear: Ear) -> Iterator[News]
     alarms = tables.alarms
     query = select(alarms).where(alarms.c.is_told == 1, alarms.c.told_at >= rfc3339(ear.since))
     for row in db.execute(query):
-        rule = _BY_NAME.get(row.name)
+        rule = BY_NAME.get(row.name)
         if rule is None:
             continue
         subject, of = f"{row.name} {row.labels}@{row.told_at}", _words(row.labels)
@@ -131,6 +131,3 @@ def _words(labels: str) -> str:
 
     named = [f"{name} {value}" for name, value in json.loads(labels).items()]
     return f"{', '.join(named)}. " if named else ""
-
-
-_BY_NAME = {rule.name: rule for rule in RULES}

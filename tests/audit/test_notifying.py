@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from services.audit.measures import balance_measures, behind, measures
-from services.audit.notifying import collect, reach
+from services.audit.measures import balance_measures, behind, measures, search_measures
+from services.audit.notifying import collect
+from services.audit.reader import size
+from services.audit.search.elasticsearch import open_elasticsearch
 from services.audit.tables import NOTICE
+from shared.alarm_rules import BY_NAME
 from shared.domain.topics import Topic
 from shared.metrics import PREFIX
 from shared.notifications.channels import Channels
@@ -17,6 +21,7 @@ from shared.notifications.telling import Telling
 from shared.office import Office
 from tests.audit.book import Book, Customer, received, whole_story
 from tests.fakes.receiver import Receiver, receiving
+from tests.product import free_port
 
 SECRET = "could not read jane.doe@example.com"
 
@@ -37,7 +42,7 @@ def tell(book: Book, receiver: Receiver) -> list[str]:
         channels=Channels(urls=receiver.url),
         office=lambda _: Office(),
         public_url="https://cs.example.com",
-        reach=reach,
+        reach=size,
     )
     Telling(notifier=notifier, parts=(), collect=collect).run()
     return [one["title"] for one in receiver.messages[before:]]
@@ -72,6 +77,22 @@ def test_the_index_is_behind_until_it_has_caught_up(book: Book) -> None:
     assert seconds >= 5
     book.index()
     assert behind(book.deps) == (0, 0.0)
+
+
+def test_while_search_is_away_the_figures_of_the_log_go_on_and_an_alarm_tells(book: Book) -> None:
+    whole_story(book, Customer())
+    away = open_elasticsearch(f"http://127.0.0.1:{free_port()}")
+    deps = replace(book.deps, index=away)
+    found = {one.name.removeprefix(PREFIX): one.value for one in measures(deps)}
+    assert found["ledger_entries"] > 5
+    assert "unsealed_seconds" in found
+    [is_up] = search_measures(deps)
+    assert BY_NAME["SearchDown"].metric == is_up.name.removeprefix(PREFIX)
+    assert BY_NAME["SearchDown"].is_met(is_up.value)
+    found = {one.name.removeprefix(PREFIX): one.value for one in search_measures(book.deps)}
+    assert not BY_NAME["SearchDown"].is_met(found["search_up"])
+    assert found["index_behind_entries"] > 5
+    assert found["index_behind_seconds"] >= 5
 
 
 def test_the_figures_tell_of_size_seal_and_balance(book: Book) -> None:
