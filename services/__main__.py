@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.installation import Installation, RunSettings, installation
+from services.installation import (
+    Installation,
+    RunSettings,
+    installation,
+    pass_installation,
+)
 from shared.errors import ConfigurationError, PipelineError
 from shared.settings import ProcessSettings, given, load_settings
 
@@ -60,11 +65,9 @@ def _home(*, is_start: bool) -> Home:
 
 
 @main.command()
-@click.pass_obj
-def run(home: Home) -> None:
+@pass_installation
+def run(home: Installation) -> None:
     """Start everything on this machine; Ctrl-C or SIGTERM stops it."""
-    if not isinstance(home, Installation):
-        raise ConfigurationError("PROCESS is set: one process starts with `serve` or `work`")
     is_first = home.prepare()
     from services.embedded import supervise
     from services.occupied import occupy

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
 
 from services.occupied import refuse_unfit
 from shared.bus.transports.sqlite import url_of
@@ -78,6 +81,31 @@ class RunSettings:
     @property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "localhost", "::1"}
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def pass_installation(
+    command: Callable[Concatenate[Installation, P], R],
+) -> Callable[Concatenate[Any, P], R]:
+    """As click's ``pass_obj``, for a command that needs the whole folder of an installation.
+
+    In one process of the distributed form it raises `ConfigurationError`.
+    """
+
+    @click.pass_obj
+    @functools.wraps(command)
+    def checked(home: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not isinstance(home, Installation):
+            name = click.get_current_context().command_path
+            raise ConfigurationError(
+                f"`{name}` needs DATA_DIR; PROCESS says that this is one process of several"
+            )
+        return command(home, *args, **kwargs)
+
+    return checked
 
 
 @dataclass(frozen=True, kw_only=True)

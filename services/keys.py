@@ -8,7 +8,7 @@ import signal
 
 import click
 
-from services.installation import Installation
+from services.installation import Installation, pass_installation
 from services.occupied import owner
 from shared.errors import ConfigurationError
 
@@ -21,7 +21,7 @@ def keys() -> None:
 
 
 @keys.command("list")
-@click.pass_obj
+@pass_installation
 def list_(home: Installation) -> None:
     """Every key that signatures are checked with, by its id; the one in use is marked."""
     from shared.keys import key_id, load_public, load_publics
@@ -39,7 +39,7 @@ def list_(home: Installation) -> None:
     is_flag=True,
     help="Decisions only: what the old key signed and is not written yet is refused.",
 )
-@click.pass_obj
+@pass_installation
 def rotate(home: Installation, name: str, *, distrust_old: bool) -> None:
     """A new key or token NAME, used from the next signature on; no restart.
 
@@ -84,7 +84,7 @@ def _rotate_metrics(home: Installation) -> None:
 
 
 @click.command()
-@click.pass_obj
+@pass_installation
 def reload(home: Installation) -> None:
     """Let the running product begin anew with the secrets of now, process by process.
 
@@ -98,7 +98,7 @@ def reload(home: Installation) -> None:
 
 
 @click.command("sign-out-everyone")
-@click.pass_obj
+@pass_installation
 def sign_out_everyone(home: Installation) -> None:
     """End every session: each person signs in again."""
     from sqlalchemy import delete

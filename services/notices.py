@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from services.installation import Installation
+from services.installation import Installation, pass_installation
 from shared.errors import NotFound
 from shared.notifications.channels import Channel, Channels
 from shared.notifications.sending import Message, deliver
@@ -18,7 +18,7 @@ def notices() -> None:
 
 
 @notices.command("list")
-@click.pass_obj
+@pass_installation
 def list_(home: Installation) -> None:
     """Each channel and what it is told; addresses are not shown."""
     channels = _channels(home)()
@@ -36,7 +36,7 @@ def list_(home: Installation) -> None:
 
 @notices.command()
 @click.argument("name", required=False)
-@click.pass_obj
+@pass_installation
 def test(home: Installation, name: str | None) -> None:
     """Send a test notice to channel NAME, or to all, and say what came back."""
     found = [one for one in _channels(home)() if name in {None, one.name}]

@@ -57,6 +57,18 @@ def test_a_command_before_the_first_start_says_what_to_do_first(tmp_path: Path) 
     assert "make run" in said.stderr
 
 
+@pytest.mark.parametrize(
+    "words", ["backup /tmp/never.zip", "keys list", "notices list", "reload", "run"]
+)
+def test_one_process_of_several_says_which_commands_it_cannot_do(
+    tmp_path: Path, words: str
+) -> None:
+    said = Product(folder=tmp_path, extra={"PROCESS": "audit-worker"}).command(*words.split())
+    assert said.returncode == 1
+    assert "needs DATA_DIR" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 @pytest.mark.parametrize("name", SIGNING_KEYS)
 def test_a_lost_key_is_never_made_anew(tmp_path: Path, name: str) -> None:
     home = Installation(root=tmp_path, run=RunSettings())

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from services.installation import Installation
+from services.installation import Installation, pass_installation
 from shared.errors import Conflict
 
 SHOWN = 20
@@ -34,7 +34,7 @@ def _bars() -> Iterator[Any]:
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--with-keys", is_flag=True, help="Put the keys in: who has the file can sign.")
-@click.pass_obj
+@pass_installation
 def backup(home: Installation, file: Path, *, with_keys: bool) -> None:
     """Write everything to FILE while the product goes on working."""
     from services.backup.taking import take
@@ -70,7 +70,7 @@ def _tell_reach(made: Any) -> None:
 )
 @click.option("--newer-checkpoint", type=_FILE, help="A signed checkpoint of later: say the gap.")
 @click.option("--left-over", help="The old DATA_DIR or database URL: name what is missing.")
-@click.pass_obj
+@pass_installation
 def restore(
     home: Installation,
     file: Path,
@@ -164,7 +164,7 @@ def _list(file: Path, what: str, rows: Iterator[dict[str, str]]) -> None:
 @click.option("--to-database", required=True, help="postgresql+psycopg://user:password@host/name")
 @click.option("--to-broker", required=True, help="pika://user:password@host/vhost")
 @click.option("--dry-run", is_flag=True, help="Check everything and carry nothing.")
-@click.pass_obj
+@pass_installation
 def migrate(home: Installation, to_database: str, to_broker: str, *, dry_run: bool) -> None:
     """Carry everything from the files in DATA_DIR to servers; the product is stopped meanwhile."""
     from services.audit.commands import deps_of, judge
