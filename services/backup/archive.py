@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from shared.errors import BadPayload, ConfigurationError
 
 MANIFEST = "manifest.json"
 PIECE = 1 << 20
+DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What reading raises where a byte is not what it was."""
 Put = Callable[[bytes], None]
 
 
@@ -72,6 +75,8 @@ class ArchiveWriter:
         self._part.rename(self._path)
 
     def give_up(self) -> None:
+        with suppress(ValueError, OSError):  # A member that was cut off; a disk that is full.
+            self._zip.close()
         self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -94,7 +99,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
             self.manifest = self._zip.read(MANIFEST)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except (KeyError, *DAMAGE) as error:
             raise BadPayload(f"{path} is no backup, or not a whole one") from error
         self.names = [name for name in self._zip.namelist() if name != MANIFEST]
 
@@ -109,7 +114,7 @@ class Archive:
                     while piece := member.read(PIECE):
                         digest.update(piece)
                         size += len(piece)
-            except (OSError, zipfile.BadZipFile, EOFError) as error:
+            except DAMAGE as error:
                 raise BadPayload(f"{name} in the backup is damaged") from error
             if (size, digest.hexdigest()) != (wanted.size, wanted.sha256):
                 raise BadPayload(f"{name} in the backup is not what the manifest says")

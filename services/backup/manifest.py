@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
+from marshmallow import Schema, fields
 from sqlalchemy import Connection, func, select
 
 from services.audit.checkpoints import last_checkpoint
@@ -88,10 +88,6 @@ class ReachSchema(Noun):
 class TableSchema(Schema):
     rows = Whole(required=True)
     digest = fields.String(required=True)
-
-    @post_load
-    def _build(self, data: dict[str, Any], **_: Any) -> Any:
-        return data
 
 
 class ManifestSchema(Noun):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ from services.audit.checkpoints import LOG_NAME, rotate_checkpoints, sign_edge
 from services.audit.commands import deps_of
 from services.audit.notes import sign_note
 from services.backup import restoring
+from services.backup.archive import new_archive
 from services.backup.manifest import read_manifest
 from services.backup.missing import newer_checkpoint
 from services.backup.taking import take
@@ -87,6 +91,35 @@ def test_a_member_that_was_altered_is_named(file: Path, tmp_path: Path, name: st
     with pytest.raises(BadPayload, match=name):
         restore(altered(file, name, lambda data: data + b"\n"), tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_byte_that_rotted_on_the_disk_is_found_wherever_it_lies(
+    file: Path, tmp_path: Path
+) -> None:
+    whole = file.read_bytes()
+    rotten = tmp_path / "rotten.zip"
+    for place in range(40, len(whole) - 1, len(whole) // 60):
+        rotten.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with contextlib.suppress(BadPayload):  # Nothing else may come of it.
+            restoring.opened(rotten, quiet)
+
+
+def fail_half_way(path: Path) -> None:
+    with contextlib.suppress(RuntimeError), new_archive(path) as archive:
+        with archive.member("one") as put:
+            put(b"begun")
+        raise RuntimeError("the disk")
+
+
+def test_a_backup_that_fails_leaves_nothing_and_complains_of_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    fail_half_way(tmp_path / "half.zip")
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert complaints == []
 
 
 def test_a_backup_that_was_cut_off_is_none(file: Path, tmp_path: Path) -> None:
