@@ -15,6 +15,7 @@ from shared.bus.consumer import delivery_of
 from shared.bus.delivery import Delivery
 from shared.bus.publisher import Publisher
 from shared.bus.topology import parked, parked_queue, work_queues
+from shared.bus.waiting import why_parked
 from shared.errors import NotFound
 
 
@@ -57,13 +58,8 @@ def letters(home: Home, queue: str | None = None) -> Iterator[Letter]:
 def _letters_of(channel: Any, name: str) -> Iterator[Letter]:
     bound = parked_queue(name).bind(channel)
     while (message := bound.get(no_ack=False)) is not None:
-        reason = str(message.headers.get("error") or _limit_reason(message.headers))
+        reason = why_parked(message.headers)
         yield Letter(queue=name, delivery=delivery_of(message, name), reason=reason)
-
-
-def _limit_reason(headers: dict[str, Any]) -> str:
-    deaths = headers.get("x-death") or [{}]
-    return f"the process died while handling it ({deaths[0].get('reason', 'unknown')})"
 
 
 @click.group()

@@ -28,9 +28,8 @@ from shared.bus.connection import connect
 from shared.bus.topology import declare
 from shared.bus.transports.sqlite import file_of
 from shared.bus.transports.sqlite.store import release_owner
-from shared.db import make_schema, open_database
 from shared.errors import ConfigurationError
-from shared.migrations import migrate
+from shared.migrations import bring_up
 from shared.processes import die_with, show_name
 from shared.running import STOP_SECONDS, run_worker
 from shared.service import Service
@@ -151,12 +150,7 @@ def supervise(home: Installation) -> Supervisor:
 def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
     for name in (*(service.name for service in SERVICES), "sessions"):
-        engine = open_database(home.database(name), pooled=False)
-        try:
-            make_schema(engine)
-            migrate(engine, name)
-        finally:
-            engine.dispose()
+        bring_up(home.database(name), name)
     connection = connect(home.bus_url)
     declare(connection)
     connection.release()

@@ -61,18 +61,17 @@ def _first_files(settings: SetupSettings) -> None:
 def _prepare_database(settings: SetupSettings) -> None:
     """Schemas, tables, roles with their passwords, and exactly their rights."""
     from services.rights import SCHEMAS, grant, set_passwords
-    from shared.db import in_schema, make_schema, open_database
-    from shared.migrations import migrate
+    from shared.db import in_schema, open_database
+    from shared.migrations import bring_up
 
     for schema in SCHEMAS:
-        engine = open_database(in_schema(settings.database_url, schema))
-        make_schema(engine)
-        migrate(engine, schema)
-        engine.dispose()
+        bring_up(in_schema(settings.database_url, schema), schema)
     owner = open_database(settings.database_url)
-    grant(owner)
-    set_passwords(owner, json.loads(settings.role_passwords))
-    owner.dispose()
+    try:
+        grant(owner)
+        set_passwords(owner, json.loads(settings.role_passwords))
+    finally:
+        owner.dispose()
 
 
 def _prepare_broker(broker_url: str) -> None:

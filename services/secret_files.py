@@ -11,20 +11,20 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from services.rights import OWNER
 from shared.errors import ConfigurationError
+from shared.keys import replace_file
 from shared.settings import setting
 
 if TYPE_CHECKING:
     from services.processes import Process
 
 MADE: Final = "made"
-DATABASE_OWNER: Final = "countersign"
 SEARCH_USER: Final = "elastic"
 TOKENS: Final = ("crm-read", "crm-write", "crm-webhook", "metrics")
 SERVER_UIDS: Final = {"postgres": 999, "rabbitmq": 999, "elasticsearch": 1000}
@@ -87,7 +87,7 @@ def _made(folder: Path) -> Texts:
         texts = json.loads(file.read_text(encoding="utf-8"))
         refuse_lost_keys(folder)
     names = [
-        DATABASE_OWNER,
+        OWNER,
         SEARCH_USER,
         *TOKENS,
         *(f"role {name}" for name in ROLES),
@@ -110,7 +110,7 @@ def _files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, 
             yield process.name, name.lower(), values[name].encode()
         for name in process.keys:
             yield process.name, name, (made / name).read_bytes()
-    yield "postgres", "password", texts[DATABASE_OWNER].encode()
+    yield "postgres", "password", texts[OWNER].encode()
     yield "elasticsearch", "password", texts[SEARCH_USER].encode()
     yield from _broker_files(settings, texts)
 
@@ -122,13 +122,13 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
     from shared.db import in_schema
 
     def database(role: str) -> str:
-        password = texts[DATABASE_OWNER if role == DATABASE_OWNER else f"role {role}"]
+        password = texts[OWNER if role == OWNER else f"role {role}"]
         place = f"{settings.database_host}/{settings.database_name}"
         return f"postgresql+psycopg://{role}:{password}@{place}"
 
     is_setup = len(process.command) == 1
     service = process.command[-1]
-    role = service if service in ROLES else DATABASE_OWNER
+    role = service if service in ROLES else OWNER
     user = ADMIN if is_setup else process.name
     webhook = base64.b64encode(bytes.fromhex(texts["crm-webhook"])).decode()
     return {
@@ -179,12 +179,7 @@ def _put(path: Path, content: bytes | str) -> int:
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and path.read_bytes() == data:
         return 0
-    descriptor, name = tempfile.mkstemp(dir=path.parent)  # Mode 0600.
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    replace_file(path, data)
     return 1
 
 

@@ -98,14 +98,13 @@ def _ailment_of_worker(settings: HealthSettings, service: str) -> str:
 
 
 def _ailment_of_web(url: str) -> str:
-    from urllib.error import URLError
     from urllib.request import urlopen
 
     try:
         with urlopen(url, timeout=5):  # noqa: S310 - our own address
             return ""
-    except URLError as error:
-        return f"{url}: {error.reason}"
+    except OSError as error:  # Refused, answered with an error, or too slow.
+        return f"{url}: {error}"
 
 
 def service_of(name: str) -> Any:

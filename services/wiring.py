@@ -1,7 +1,7 @@
 """Where the four services meet in one process tree: the web application and the commands.
 
-Beside this module only `services/embedded.py`, `services/status.py`, `services/backup/` and the
-command line know all four; the services know nothing of each other.
+Whatever lies in `services/` itself, and `services/backup/`, may know all four; the services know
+nothing of each other.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, inspect, text
 
-from shared.db import reading, writing
+from shared.db import make_schema, open_database, reading, writing
 from shared.errors import ConfigurationError, StoreUnavailable
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
@@ -26,6 +26,19 @@ def migrate(engine: Engine, service: str) -> None:
     if found is not None and found not in known:
         raise _too_new(service, found)
     _upgrade(engine, service, "head")
+
+
+def bring_up(url: str, service: str) -> None:
+    """Schema and tables of the database at ``url``, in the newest form; it may take its time.
+
+    Raises `StoreUnavailable`, and `ConfigurationError` as `migrate`.
+    """
+    engine = open_database(url, pooled=False)
+    try:
+        make_schema(engine)
+        migrate(engine, service)
+    finally:
+        engine.dispose()
 
 
 def migrate_to(engine: Engine, service: str, revision: str) -> None:

@@ -29,7 +29,7 @@ from services.installation import Installation
 from services.occupied import MOVED
 from shared.bus.depths import depths
 from shared.bus.transports.sqlite import file_of
-from shared.bus.waiting import PARKED, READY, Waiting
+from shared.bus.waiting import queue_of
 from shared.db import open_database, reading
 from shared.errors import ConfigurationError
 
@@ -105,19 +105,11 @@ def compare(target: Installation, source: Source) -> list[str]:
         engine.dispose()
     if root_in(target) != (manifest.reach.entries, manifest.reach.root):
         different.append("the root of the log")
-    waiting = Counter(map(_queue, parsed(source.archive.lines(MESSAGES))))
+    waiting = Counter(map(queue_of, parsed(source.archive.lines(MESSAGES))))
     there = {queue: count for queue, (count, _) in depths(target.bus_url).items() if count}
     if there != dict(waiting):
         different.append(f"messages at the broker: {there} of {dict(waiting)}")
     return different
-
-
-def _queue(message: Waiting) -> str:
-    if message.place == READY:
-        return message.queue
-    if message.place == PARKED:
-        return f"{message.queue}.{PARKED}"
-    return f"{message.queue}.in.{message.place}"
 
 
 class _Packed:

@@ -13,7 +13,7 @@ from kombu.exceptions import ConnectionError as BrokerConnectionError
 from shared.bus import transports
 from shared.errors import BrokerUnavailable, ConfigurationError
 
-__all__ = ["Connection", "connect", "require_broker", "translated"]
+__all__ = ["Connection", "connect", "is_blocked", "require_broker", "translated"]
 
 
 def connect(broker_url: str) -> Connection:

@@ -46,6 +46,11 @@ def parked(queue: str) -> str:
     return f"{queue}.parked"
 
 
+def delayed(queue: str, delay: str) -> str:
+    """Where messages of a queue wait for ``delay``, the name of one."""
+    return f"{queue}.in.{delay}"
+
+
 def events_exchange() -> Exchange:
     return Exchange(EVENTS, type="topic", durable=True)
 
@@ -90,7 +95,7 @@ def delay_queue(name: str, delay: Delay) -> Queue:
         "x-overflow": "reject-publish",
     }
     key = f"{delay.name}.{name}"
-    return _bound(f"{name}.in.{delay.name}", delay_exchange(), (key,), arguments)
+    return _bound(delayed(name, delay.name), delay_exchange(), (key,), arguments)
 
 
 def all_queues() -> list[Queue]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.bus.topology import DEAD, DELAY, DELAYS, work_queues
+from shared.bus.topology import DEAD, DELAY, DELAYS, delayed, parked, work_queues
 
 READY, PARKED = "ready", "parked"
 
@@ -34,11 +35,28 @@ class Waiting:
         return DELAY, f"{self.place}.{self.queue}", tries
 
 
+def queue_of(message: Waiting) -> str:
+    """The name of the queue in which it waits."""
+    return _queues(message.queue)[message.place]
+
+
 def place_of(name: str) -> tuple[str, str] | None:
     """Work queue and place that a queue's name means; ``None`` for a queue that is not ours."""
     for queue in work_queues():
-        places = {queue: READY, f"{queue}.parked": PARKED}
-        places |= {f"{queue}.in.{delay.name}": delay.name for delay in DELAYS}
-        if name in places:
-            return queue, places[name]
+        for place, found in _queues(queue).items():
+            if found == name:
+                return queue, place
     return None
+
+
+def why_parked(headers: Mapping[str, Any]) -> str:
+    """What stands with a dead letter: our own words, or the broker's account of its deaths."""
+    deaths = headers.get("x-death") or [{}]
+    died = f"the process died while handling it ({deaths[0].get('reason', 'unknown')})"
+    return str(headers.get("error") or died)
+
+
+def _queues(queue: str) -> dict[str, str]:
+    """Name by place."""
+    waits = {delay.name: delayed(queue, delay.name) for delay in DELAYS}
+    return {READY: queue, PARKED: parked(queue), **waits}

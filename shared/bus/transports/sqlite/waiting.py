@@ -11,7 +11,7 @@ from typing import Any
 
 from shared.bus.transports.batching import HEADERS
 from shared.bus.transports.sqlite.store import Store
-from shared.bus.waiting import Waiting, place_of
+from shared.bus.waiting import PARKED, Waiting, place_of, why_parked
 
 QUERY = "SELECT queue, properties, body FROM messages ORDER BY queue, rank, id"
 
@@ -49,10 +49,5 @@ def messages(db: sqlite3.Connection) -> Iterator[Waiting]:
             message_id=str(given.get("message_id") or ""),
             text=bytes(body).decode("utf-8", errors="replace"),
             attempt=int(headers.get("attempt") or 0),
-            reason=str(headers.get("error") or _death(headers)),
+            reason=why_parked(headers) if found[1] == PARKED else "",
         )
-
-
-def _death(headers: dict[str, Any]) -> str:
-    deaths = headers.get("x-death") or [{}]
-    return f"the process died while handling it ({deaths[0].get('reason', 'unknown')})"
