@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
 from services.audit.tables import EVENT_ENDS
 from shared.bus.envelope import Envelope
 from shared.db import insert_new, upsert_all
+from shared.domain.event import OWN_SOURCE
 from shared.domain.topics import Topic
 
 Row = dict[str, object]
@@ -42,6 +44,8 @@ def end_of(envelope: Envelope) -> End | None:
     match envelope.topic:
         case Topic.EVENT_RECEIVED:
             return End(event=str(body.get("id", envelope.chain)))
+        case Topic.EVENT_CLASSIFIED if _is_own(body):
+            return None
         case Topic.EVENT_CLASSIFIED:
             return End(event=envelope.chain, outcome=str(body.get("outcome")), failed=False)
         case Topic.EVENT_REJECTED if body.get("accepted") and body.get("event_id"):
@@ -54,6 +58,12 @@ def end_of(envelope: Envelope) -> End | None:
             return End(event=str(body.get("event_id", envelope.chain)), failed=False)
         case _:
             return None
+
+
+def _is_own(body: Mapping[str, Any]) -> bool:
+    """Whether it answers what a person asked: nobody accepted an event."""
+    event = body.get("event")
+    return isinstance(event, Mapping) and event.get("source") == OWN_SOURCE
 
 
 def record_ends(db: Connection, ends: Iterable[End]) -> None:

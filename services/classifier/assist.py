@@ -20,7 +20,7 @@ from services.classifier.rules import MAKER
 from shared.bus.envelope import Envelope
 from shared.canonical import sha256_hex
 from shared.domain.classification import Classification, Outcome, Step, Urgency
-from shared.domain.event import Event, EventKind
+from shared.domain.event import OWN_SOURCE, Event, EventKind
 from shared.domain.record import Reading, RecordRef, RecordRefSchema
 from shared.domain.schema import dump
 from shared.domain.topics import Topic
@@ -145,7 +145,7 @@ def _event_of(asked: dict[str, Any], envelope: Envelope, ref: RecordRef) -> Even
     note = asked["note"] or ""
     return Event(
         id=asked["id"],
-        source="countersign",
+        source=OWN_SOURCE,
         endpoint="assist",
         type=f"assist.{asked['kind']}",
         kind=EventKind.MESSAGE,

@@ -22,6 +22,10 @@ class EventKind(StrEnum):
     MESSAGE = "message"
 
 
+OWN_SOURCE = "countersign"
+"""The source of what a person asked here: it came through no door and counts as no event."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sender:
     """Who says they sent it, and what our own receiving host found out about that.

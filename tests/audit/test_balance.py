@@ -1,9 +1,24 @@
 from __future__ import annotations
 
 from services.audit.balance import Balance, balance
+from shared.domain.event import OWN_SOURCE
 from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from tests.audit.book import Book, Customer, chain_of, classified, received
+
+
+def test_the_answer_to_a_question_is_no_event(book: Book) -> None:
+    asked, customer = Customer(number=7), Customer(number=8)
+    answer = classified(book, asked, outcome="nothing_to_do")
+    answer.body["event"]["source"] = OWN_SOURCE
+    book.log(received(book, customer))
+    book.log(classified(book, customer))
+    book.log(answer)
+    book.accept(1)
+    found = balance(book.deps)
+    assert found.proposed == found.accepted == 1
+    assert found.nothing_to_do == 0
+    assert found.difference == 0
 
 
 def test_what_was_accepted_is_somewhere(book: Book) -> None:

@@ -172,6 +172,20 @@ def _with_flag(client: Client, flag: str) -> list[Any]:
     return [row for row in client.get("/api/worklist")["items"] if flag in row["flags"]]
 
 
+def test_a_question_about_a_customer_is_answered_and_told_and_counts_as_no_event(
+    product: Product, client: Client
+) -> None:
+    asked = client.post("/api/asks", record="demo/contacts/1001", kind="summary").json()["id"]
+    eventually(lambda: client.get(f"/api/asks/{asked}")["is_answered"])
+
+    def told() -> bool:
+        answer = client.session.get(f"{client.url}/api/chains/{asked}", timeout=20)
+        return answer.ok and "event.classified" in answer.text
+
+    eventually(told)
+    assert client.get("/api/log/balance")["difference"] == 0
+
+
 def test_every_accepted_event_is_accounted_for(product: Product, client: Client) -> None:
     def balanced() -> bool:
         counts = client.get("/api/log/balance")
