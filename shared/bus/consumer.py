@@ -31,6 +31,7 @@ class Consumer:
                 auto_declare=False,
             )
             self._consumer.consume()
+            self._link = self._connection.connection
 
     @property
     def is_open(self) -> bool:
@@ -38,13 +39,16 @@ class Consumer:
         return bool(self._connection.connected) and not self._channel.closed
 
     def next_batch(self, timeout: float) -> list[Delivery]:
-        """What is there now, up to the prefetch; waits ``timeout`` seconds for the first."""
+        """What is there now, up to the prefetch; waits ``timeout`` seconds for the first.
+
+        Raises `BrokerUnavailable` once the connection is gone: another consumer is needed.
+        """
         with translated():
             with _quiet_timeouts():
                 if not self._waiting:
-                    self._connection.drain_events(timeout=timeout)
+                    self._drain(timeout)
                 while len(self._waiting) < self._prefetch:
-                    self._connection.drain_events(timeout=0)
+                    self._drain(0)
         batch, self._waiting = self._waiting[: self._prefetch], self._waiting[self._prefetch :]
         return batch
 
@@ -53,6 +57,11 @@ class Consumer:
         with translated(ignore_lost_channel=True):
             self._consumer.cancel()
             self._connection.release()
+
+    def _drain(self, timeout: float) -> None:
+        # Kombu's own `drain_events` would open another connection, which subscribes to nothing,
+        # in place of one that ended between two batches, and wait there for ever.
+        self._connection.transport.drain_events(self._link, timeout=timeout)
 
     def _receive(self, message: Any) -> None:
         self._waiting.append(delivery_of(message, self._queue))

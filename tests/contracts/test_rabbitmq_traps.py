@@ -27,6 +27,7 @@ from shared.outbox import Outgoing
 from tests.contracts.broker import Broker, drain, ids, publish, publish_many, take
 from tests.contracts.rabbitmq import Host, seen_by_itself, virtual_host
 from tests.faults.proxy import Proxy
+from tests.product import eventually
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +132,26 @@ def test_a_publisher_comes_back_by_itself_after_a_cut(host: Host, proxy: Proxy) 
     publisher.close()
 
 
-def test_a_consumer_that_waits_hears_that_its_connection_is_gone(
-    host: Host, broker: Broker, proxy: Proxy
+def test_a_consumer_that_waits_hears_that_its_connection_is_gone(host: Host, proxy: Proxy) -> None:
+    consumer = ProductConsumer(through(proxy, host), "classifier", prefetch=1)
+    while consumer.next_batch(1):
+        """What other tests have left."""
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(consumer.next_batch, 60)
+        time.sleep(0.2)
+        proxy.cut()
+        with pytest.raises(BrokerUnavailable):
+            waiting.result(10)
+
+
+def test_a_consumer_whose_connection_ended_while_it_worked_hears_of_it(
+    host: Host, proxy: Proxy
 ) -> None:
-    with Connection(through(proxy, host)) as connection:
-        with Consumer(connection.channel(), [broker.work()], on_message=print, auto_declare=False):
-            proxy.cut()
-            with pytest.raises(RecoverableConnectionError):
-                connection.drain_events(timeout=10)
+    consumer = ProductConsumer(through(proxy, host), "classifier", prefetch=1)
+    proxy.cut()
+    eventually(lambda: not consumer.is_open)
+    with pytest.raises(BrokerUnavailable):
+        consumer.next_batch(1)
 
 
 def test_a_waiting_consumer_is_handed_a_message_at_once_and_nobody_rings(
