@@ -13,7 +13,7 @@ from services.classifier.model import Model, Prices
 from services.classifier.store import NAME, metadata, outbox, prune
 from shared.bell import Bell
 from shared.bus.publisher import Publisher
-from shared.crm import READERS
+from shared.crm.demo import DemoReader
 from shared.db import open_database, writing
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -31,8 +31,7 @@ class WorkerSettings(BrokerSettings):
     """Without ``openai_api_key`` and ``openai_base_url`` the rules answer alone."""
 
     policy_file: Path = setting("the policy: what may be proposed at all")
-    crm_name: str = setting("which CRM", default="demo")
-    crm_url: str = setting("address of the CRM")
+    crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that may read the CRM and nothing else", secret=True)
     openai_api_key: str = setting("key of the model's server", default="", secret=True)
     openai_base_url: str = setting("address of any compatible server", default="")
@@ -52,7 +51,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         outbox=outbox,
         unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
-        reader=READERS[settings.crm_name](settings.crm_url, settings.crm_read_token),
+        reader=DemoReader(settings.crm_url, settings.crm_read_token),
         policy=PolicyFile(settings.policy_file),
         relay=Relay(
             engine=engine, outbox=outbox, publisher=Publisher(settings.broker_url), clock=now

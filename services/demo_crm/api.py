@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.routing import Rule
 from werkzeug.wrappers import Request
 
-from services.demo_crm.duplicates import likely_duplicates, phone_key
 from services.demo_crm.objects import FIELDS, STAGES, Refused, writable_by_integrations
 from services.demo_crm.store import INTEGRATION, SEARCH_KEYS, Author, Entry, Record, Store
+from shared.crm.duplicates import likely_duplicates, phone_key
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -140,8 +140,9 @@ class Api:
     def _duplicates(self, request: Request) -> dict[str, Any]:
         values = {key: request.args.get(key) for key in _CANDIDATE_FIELDS}
         drafts = [item for item in self._store.all("drafts") if is_open(item)]
-        found = likely_duplicates(values, [*self._store.all("contacts"), *drafts])
-        return {"results": [{**self._shown(it.record), "reason": it.reason} for it in found]}
+        known = [*self._store.all("contacts"), *drafts]
+        found = likely_duplicates(values, [(record, record.fields) for record in known])
+        return {"results": [{**self._shown(it), "reason": reason} for it, reason in found]}
 
     def _changes(self, request: Request) -> dict[str, Any]:
         """``since`` (UTC, milliseconds) and ``after`` (a sequence number) page through them."""

@@ -18,9 +18,9 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Request, Response
 
 from services.demo_crm.api import is_open
-from services.demo_crm.duplicates import likely_duplicates
 from services.demo_crm.objects import FIELDS, Field, Refused, Value
 from services.demo_crm.store import INTEGRATION, PERSON, Author, Entry, Record, Store
+from shared.crm.duplicates import likely_duplicates
 
 _HERE = Path(__file__).parent
 _STATIC = {"demo.css": "text/css; charset=utf-8", "mark.svg": "image/svg+xml"}
@@ -142,7 +142,7 @@ class Pages:
             tab="drafts",
             fields=FIELDS["drafts"],
             waiting=[
-                (draft, likely_duplicates(draft.fields, contacts))
+                (draft, likely_duplicates(draft.fields, [(one, one.fields) for one in contacts]))
                 for draft in drafts
                 if is_open(draft)
             ],

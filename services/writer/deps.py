@@ -47,6 +47,10 @@ class WritesRecords(Protocol):
     def is_conditional(self) -> bool:
         """Whether ``version`` makes the CRM itself refuse a stale write."""
 
+    @property
+    def marks_updates(self) -> bool:
+        """Whether `find` knows an update by its change id; else what the record holds tells."""
+
     def update(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str, version: str | None
     ) -> None:
@@ -62,6 +66,9 @@ class WritesRecords(Protocol):
 
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
         """The live record that the draft became. Raises as `update`."""
+
+    def promoted(self, change_id: str) -> RecordRef | None:
+        """The live record that this act has made, if it has. Raises `CRMUnavailable`."""
 
     def discard(self, draft: RecordRef, *, change_id: str) -> None:
         """Raises as `update`."""

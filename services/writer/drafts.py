@@ -61,10 +61,7 @@ def _carry_out(row: Row[Any], deps: WorkerDeps) -> None:
 def _promoted(deps: WorkerDeps, draft: RecordRef, act: str) -> RecordRef:
     """The live record; one that an earlier try made is found by its mark."""
     writer = deps.writers[draft.crm]
-    if writer.find(act) is None:
-        return writer.promote(draft, change_id=act)
-    live = deps.readers[draft.crm].read(draft)
-    return RecordRef(crm=draft.crm, type="contacts", id=str(live.fields.get("promoted_to")))
+    return writer.promoted(act) or writer.promote(draft, change_id=act)
 
 
 def _close(row: Row[Any], draft: RecordRef, record: RecordRef | None, deps: WorkerDeps) -> None:

@@ -41,7 +41,7 @@ class WebSettings(ServiceSettings):
 
     keys_dir: Path = setting("folder of decisions.ed25519")
     people_file: Path = setting("the people of this installation")
-    crm_url: str = setting("address of the CRM")
+    crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that only reads", secret=True)
 
 
@@ -52,7 +52,7 @@ class WorkerSettings(BrokerSettings, NoticeSettings):
     keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")
     people_file: Path = setting("the people of this installation")
     policy_file: Path = setting("what may be written at all")
-    crm_url: str = setting("address of the CRM")
+    crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that only reads", secret=True)
     crm_write_token: str = setting("token that writes", secret=True)
 

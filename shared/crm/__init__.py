@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
 
+from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.reader import Reader
+from shared.errors import ConfigurationError
 
-# A second vendor makes this a union; code that reads any CRM names this type.
-Reader: TypeAlias = DemoReader
+# By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
+READERS: dict[str, Callable[[Account, float], Reader]] = {
+    DemoReader.crm: DemoReader.of,
+}
 
-# By the name of the CRM. Called with the address and the read token; see the reader for the rest.
-READERS: dict[str, type[Reader]] = {DemoReader.crm: DemoReader}
 
-__all__ = ["READERS", "Capabilities", "CrmChange", "FieldMeta", "Reader"]
+def readers(accounts: Iterable[Account], *, timeout: float) -> dict[str, Reader]:
+    """The readers of these accounts by name. Raises `ConfigurationError` for an unknown vendor."""
+    return {account.name: _made(account, timeout) for account in accounts}
+
+
+def _made(account: Account, timeout: float) -> Reader:
+    if account.vendor not in READERS:
+        known = ", ".join(sorted(READERS))
+        raise ConfigurationError(f"the CRM account [{account.name}]: vendor is none of {known}")
+    return READERS[account.vendor](account, timeout)
+
+
+__all__ = ["READERS", "Account", "Capabilities", "CrmChange", "FieldMeta", "Reader", "readers"]

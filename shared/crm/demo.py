@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import urljoin
 
+from shared.crm.accounts import Account
+from shared.crm.authorization import bearer
+from shared.crm.client import Client
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
-from shared.crm.transport import (
-    Answer,
-    exchange,
-    new_session,
-    path_of,
-    rejection,
-    scalar,
-    understood,
-)
+from shared.crm.pace import Pace
+from shared.crm.reader import COMMON_FIELDS
+from shared.crm.transport import path_of, scalar, understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
 from shared.domain.schema import Scalar, now, parse_instant, rfc3339
 from shared.errors import CRMUnavailable, NotFound
 
-if TYPE_CHECKING:
-    from requests import Session
-
 CRM = "demo"
+# It runs beside us and sets no limit of its own.
+CALLS_PER_SECOND = 1000.0
 OBJECTS = ("contacts", "deals", "drafts")
 _DUPLICATE_KEYS = ("first_name", "last_name", "email", "phone", "company")
 _SEARCH_KEYS = ("email", "phone", "external_id", "order_number")
@@ -41,6 +36,8 @@ class DemoReader:
     """
 
     crm = CRM
+    people = "contacts"
+    names: ClassVar[Mapping[str, str]] = {name: name for name in COMMON_FIELDS}
     capabilities: ClassVar[Capabilities] = Capabilities(
         conditional_write=True,
         idempotent_create=False,
@@ -57,10 +54,17 @@ class DemoReader:
         timeout: float = 2.0,
         clock: Callable[[], datetime] = now,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._token = token
-        self._timeout = timeout
+        self._client = Client(
+            base_url,
+            bearer(token),
+            timeout=timeout,
+            pace=Pace(CALLS_PER_SECOND, CALLS_PER_SECOND),
+        )
         self._clock = clock
+
+    @classmethod
+    def of(cls, account: Account, timeout: float) -> Self:
+        return cls(account.need("url"), account.need("token"), timeout=timeout)
 
     @understood()
     def read(self, ref: RecordRef) -> Reading:
@@ -151,46 +155,14 @@ class DemoReader:
             fields={name: scalar(value) for name, value in row["fields"].items()},
             version=str(row["version"]),
             read_at=self._clock(),
-            url=urljoin(self._base_url, row["url"]),
+            url=urljoin(self._client.base_url, row["url"]),
         )
 
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
-        answer = self._exchange(path, params)
-        if answer.status == 429 or answer.status >= 500:
-            wait = f", wait {answer.retry_after[:40]} s" if answer.retry_after else ""
-            raise CRMUnavailable(answer.reason + wait)
-        if not answer.is_success:
-            raise rejection(answer)
-        if answer.data is None:
+        answer = self._client.get(path, params)
+        if not isinstance(answer.data, dict):
             raise CRMUnavailable("the CRM answered 200 without a JSON object")
         return answer.data
-
-    def _exchange(self, path: str, params: Mapping[str, str] | None) -> Answer:
-        """One GET, sent a second time where the connection failed: reading twice does no harm."""
-        from requests import ConnectionError as ConnectionLost
-        from requests import RequestException, Timeout
-
-        ask = functools.partial(
-            exchange,
-            self._session,
-            "GET",
-            self._base_url + path,
-            timeout=self._timeout,
-            params=params,
-        )
-        try:
-            try:
-                return ask()
-            except Timeout:
-                raise
-            except ConnectionLost:
-                return ask()
-        except RequestException as error:
-            raise CRMUnavailable(f"the CRM cannot be read: {type(error).__name__}") from error
-
-    @functools.cached_property
-    def _session(self) -> Session:
-        return new_session(self._token)
 
 
 def record_path(ref: RecordRef) -> str:

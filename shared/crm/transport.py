@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,37 +19,58 @@ if TYPE_CHECKING:
 
 LARGEST_ANSWER = 8 * 1024 * 1024
 _LARGEST_EXACT = 2**53
-_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+# Where the error bodies of CRMs keep their words, the most telling name first.
+_SAID = ("message", "error_description", "detail", "error_info", "error", "errors", "title")
+_SECONDS = re.compile(r"\d{1,6}(?:\.\d{1,3})?")
+_ID = re.compile(r"[A-Za-z0-9_=-]{1,100}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """``data`` is ``None`` where the body is no JSON object."""
+    """``data`` is what the JSON body says, ``None`` where it is none. ``headers`` ignore case."""
 
     status: int
-    data: dict[str, Any] | None
-    retry_after: str | None = None
+    data: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_success(self) -> bool:
         return 200 <= self.status < 300
 
     @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, where the CRM names a number of them."""
+        said = self.headers.get("Retry-After", "")
+        return float(said) if _SECONDS.fullmatch(said) else None
+
+    @property
     def reason(self) -> str:
-        """The CRM's own words, cut to one line."""
-        error = (self.data or {}).get("error")
-        said = error.get("message") if isinstance(error, dict) else None
-        return f"the CRM answered {self.status}" + (f": {str(said)[:200]}" if said else "")
+        """The CRM's own words, cut to one line, and how long it asks us to wait."""
+        said = _words(self.data)
+        wait = "" if self.retry_after is None else f", wait {self.retry_after:g} s"
+        return f"the CRM answered {self.status}" + (f": {said[:200]}" if said else "") + wait
 
 
-def new_session(token: str, pool: int = 32) -> Session:
+def _words(data: Any, depth: int = 3) -> str:
+    """What an error body says, in the forms that CRMs use."""
+    if isinstance(data, list):
+        return _words(data[0], depth) if data else ""
+    if isinstance(data, str):
+        return " ".join(data.split())
+    if not isinstance(data, dict) or not depth:
+        return ""
+    found = (_words(data.get(name), depth - 1) for name in _SAID)
+    return next((words for words in found if words), "")
+
+
+def new_session(pool: int = 32) -> Session:
     """A session that repeats nothing by itself and reads no proxy or .netrc of the host."""
     from requests import Session
     from requests.adapters import HTTPAdapter
 
     session = Session()
     session.trust_env = False
-    session.headers.update({"Authorization": f"Bearer {token}", "Accept": "application/json"})
+    session.headers["Accept"] = "application/json"
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=pool, max_retries=0))
     return session
@@ -63,9 +84,12 @@ def exchange(
     timeout: float,
     params: Mapping[str, str] | None = None,
     body: Mapping[str, Any] | None = None,
+    form: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Send once and read the whole answer within about ``timeout`` seconds.
+
+    ``body`` travels as JSON, ``form`` as an HTML form does.
 
     Lets `requests.RequestException` through: what it means differs between a read and a write, so
     the connector translates it.
@@ -76,6 +100,7 @@ def exchange(
         url,
         params=params,
         json=body,
+        data=form,
         headers=headers,
         timeout=timeout,
         allow_redirects=False,
@@ -84,8 +109,8 @@ def exchange(
         content = _content(response, deadline)
         return Answer(
             status=response.status_code,
-            data=_object(content),
-            retry_after=response.headers.get("Retry-After"),
+            data=_json(content),
+            headers=response.headers,
         )
 
 
@@ -142,12 +167,11 @@ def _content(response: Response, deadline: float) -> bytes:
     return content
 
 
-def _object(content: bytes) -> dict[str, Any] | None:
+def _json(content: bytes) -> Any:
     try:
-        data = json.loads(content, parse_float=str, parse_constant=_refuse)
+        return json.loads(content, parse_float=str, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
 
 
 def _refuse(constant: str) -> None:

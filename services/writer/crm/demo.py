@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
-from shared.crm.demo import CRM, change_of
+from services.writer.crm.sending import Sender, confirm
+from shared.crm.authorization import bearer
+from shared.crm.demo import CALLS_PER_SECOND, CRM, change_of
 from shared.crm.metadata import CrmChange
-from shared.crm.transport import (
-    Answer,
-    exchange,
-    new_session,
-    path_of,
-    rejection,
-    understood,
-)
+from shared.crm.pace import Pace
+from shared.crm.transport import Answer, understood
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, Rejected
@@ -45,11 +41,17 @@ class DemoWriter:
 
     crm = CRM
     is_conditional = True
+    marks_updates = True
 
     def __init__(self, base_url: str, token: str, *, timeout: float = 10.0) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._token = token
-        self._timeout = timeout
+        self._sender = Sender(
+            base_url,
+            bearer(token),
+            ALLOWED,
+            timeout=timeout,
+            pace=Pace(CALLS_PER_SECOND, CALLS_PER_SECOND),
+            judge=_judged,
+        )
 
     def update(
         self,
@@ -70,13 +72,13 @@ class DemoWriter:
             type=ref.type,
             id=ref.id,
         )
-        _confirm(lambda: (row["type"], row["id"], row["change_id"]), (ref.type, ref.id, change_id))
+        confirm(lambda: (row["type"], row["id"], row["change_id"]), (ref.type, ref.id, change_id))
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
         """Append a note to a live record."""
         body = {"type": ref.type, "id": ref.id, "text": text, "change_id": change_id}
         row = self._write("POST", "/api/notes", body)
-        _confirm(lambda: row["change_id"], change_id)
+        confirm(lambda: row["change_id"], change_id)
 
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
@@ -89,14 +91,18 @@ class DemoWriter:
             raise Rejected(f"the demo CRM keeps no drafts in {ref.crm}/{ref.type}")
         body = {"type": "contacts", "fields": dict(fields), "change_id": change_id}
         row = self._write("POST", "/api/drafts", body)
-        _confirm(lambda: (row["type"], row["change_id"]), ("drafts", change_id))
+        confirm(lambda: (row["type"], row["change_id"]), ("drafts", change_id))
         return _ref(row)
 
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
         """The live contact that the draft became."""
         data = self._close_draft("/api/drafts/{id}/promote", draft, change_id)
-        _confirm(lambda: data["contact"]["change_id"], change_id)
+        confirm(lambda: data["contact"]["change_id"], change_id)
         return _ref(data["contact"])
+
+    def promoted(self, change_id: str) -> RecordRef | None:
+        """The live contact that this act has made, if it has. Raises `CRMUnavailable`."""
+        return next((one.ref for one in self.effects(change_id) if one.ref.type in _LIVE), None)
 
     def discard(self, draft: RecordRef, *, change_id: str) -> None:
         """Close the draft for good; it stays readable."""
@@ -122,91 +128,27 @@ class DemoWriter:
         if draft.crm != CRM or draft.type != "drafts":
             raise Rejected(f"{draft} is no draft of the demo CRM")
         data = self._write("POST", template, {"change_id": change_id}, id=draft.id)
-        _confirm(lambda: (data["draft"]["id"], data["draft"]["change_id"]), (draft.id, change_id))
+        confirm(lambda: (data["draft"]["id"], data["draft"]["change_id"]), (draft.id, change_id))
         return data
 
     def _read(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        from requests import RequestException
-
-        try:
-            answer = self._send("GET", path, path, params=params)
-        except RequestException as error:
-            raise CRMUnavailable(f"the CRM cannot be read: {type(error).__name__}") from error
-        if answer.status == 429 or answer.status >= 500 or answer.data is None:
+        answer = self._sender.read("GET", path, params=params)
+        if not isinstance(answer.data, dict):
             raise CRMUnavailable(answer.reason)
-        if not answer.is_success:
-            raise rejection(answer)
         return answer.data
 
     def _write(
-        self,
-        method: str,
-        template: str,
-        body: Mapping[str, Any],
-        *,
-        headers: Mapping[str, str] | None = None,
-        **ids: str,
+        self, method: str, template: str, body: Mapping[str, Any], **more: Any
     ) -> dict[str, Any]:
-        from requests import RequestException
-
-        path = path_of(template, **ids)
-        try:
-            answer = self._send(method, template, path, body=body, headers=headers)
-        except RequestException as error:
-            raise _cut_off(error) from error
-        if (refusal := _refusal_of(answer)) is not None:
-            raise refusal
-        assert answer.data is not None
+        """What the answer says. A success that nobody can read may or may not be one."""
+        answer = self._sender.write(method, template, body, **more)
+        if not isinstance(answer.data, dict):
+            raise OutcomeUnknown(answer.reason)
         return answer.data
 
-    def _send(self, method: str, template: str, path: str, **more: Any) -> Answer:
-        """One exchange on a connection of its own.
 
-        A kept connection may have been closed by the CRM meanwhile, and then nobody could say
-        whether the write had arrived.
-        """
-        if (method, template) not in ALLOWED:
-            raise Rejected(f"{method} {template} is not among the calls of this product")
-        with new_session(self._token, pool=1) as session:
-            url = self._base_url + path
-            return exchange(session, method, url, timeout=self._timeout, **more)
-
-
-def _refusal_of(answer: Answer) -> Rejected | CRMUnavailable | OutcomeUnknown | None:
-    """What an answer to a write means; ``None``: it was done, and the body says what."""
-    if answer.status in {429, 503}:
-        return CRMUnavailable(answer.reason)
-    # Any other server error may have come after the effect, and so may a 200 nobody can read.
-    if answer.status >= 500 or (answer.is_success and answer.data is None):
-        return OutcomeUnknown(answer.reason)
-    if answer.status == 412:
-        return StaleRecord(answer.reason)
-    return None if answer.is_success else rejection(answer)
-
-
-def _cut_off(error: Exception) -> CRMUnavailable | OutcomeUnknown:
-    """`CRMUnavailable` only where no connection came about, so that nothing can have been sent."""
-    from requests import ConnectTimeout
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
-
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(error, ConnectTimeout) or isinstance(
-        cause, NewConnectionError | ConnectTimeoutError
-    ):
-        return CRMUnavailable(f"the CRM cannot be reached: {type(error).__name__}")
-    return OutcomeUnknown(f"no answer to a write that was sent: {type(error).__name__}")
-
-
-def _confirm(said: Callable[[], Any], expected: Any) -> None:
-    """Raise `OutcomeUnknown` unless the answer speaks of this very change."""
-    try:
-        is_ours = said() == expected
-    except (KeyError, TypeError) as error:
-        raise OutcomeUnknown("the CRM's answer has an unknown form") from error
-    if not is_ours:
-        raise OutcomeUnknown("the CRM's answer speaks of another change")
+def _judged(answer: Answer) -> Rejected | None:
+    return StaleRecord(answer.reason) if answer.status == 412 else None
 
 
 def _ref(row: Mapping[str, Any]) -> RecordRef:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+from typing import TypeVar
 
-from services.demo_crm.objects import Value
-from services.demo_crm.store import Record
+from shared.domain.schema import Scalar
+
+T = TypeVar("T")
 
 # "Jon Miller" and "John Miller" reach 0.95, "Anna Weber" and "Anna Weiss" 0.80.
 _ALIKE_NAME = 0.85
@@ -30,25 +31,24 @@ _NO_NAME = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    record: Record
-    reason: str
+def likely_duplicates(
+    values: Mapping[str, Scalar], candidates: Iterable[tuple[T, Mapping[str, Scalar]]]
+) -> list[tuple[T, str]]:
+    """The candidates that share e-mail or phone with ``values``, or a like name and company.
 
-
-def likely_duplicates(values: Mapping[str, Value], candidates: Iterable[Record]) -> list[Duplicate]:
-    """The candidates that share e-mail or phone with ``values``, or a like name and company."""
+    Both sides name fields in our words (`COMMON_FIELDS`); each find says why.
+    """
     return [
-        Duplicate(record=record, reason=reason)
-        for record in candidates
-        if (reason := _reason(values, record.fields))
+        (one, reason) for one, known in candidates if (reason := _reason(values, known)) is not None
     ]
 
 
-def _reason(values: Mapping[str, Value], known: Mapping[str, Value]) -> str | None:
+def _reason(values: Mapping[str, Scalar], known: Mapping[str, Scalar]) -> str | None:
     if _address(values) and _address(values) == _address(known):
         return "same e-mail address"
-    if phone_key(values.get("phone")) and phone_key(values["phone"]) == phone_key(known["phone"]):
+    if phone_key(values.get("phone")) and phone_key(values["phone"]) == phone_key(
+        known.get("phone")
+    ):
         return "same phone number"
     if _like(_name(values), _name(known)) < _ALIKE_NAME:
         return None
@@ -71,20 +71,20 @@ def _words(name: str) -> set[str]:
     return set(re.findall(r"\w+", name)) - _NO_NAME
 
 
-def phone_key(phone: Value) -> str:
+def phone_key(phone: Scalar) -> str:
     """The number without the marks that people put between its digits."""
     return "" if phone is None else str(phone).translate(str.maketrans("", "", " -()."))
 
 
-def _address(fields: Mapping[str, Value]) -> str:
+def _address(fields: Mapping[str, Scalar]) -> str:
     return str(fields.get("email") or "").strip().lower()
 
 
-def _name(fields: Mapping[str, Value]) -> str:
+def _name(fields: Mapping[str, Scalar]) -> str:
     return f"{_plain(fields.get('first_name'))} {_plain(fields.get('last_name'))}".strip()
 
 
-def _plain(text: Value) -> str:
+def _plain(text: Scalar) -> str:
     """Lower case without accents: "Müller" and "Muller" are the same."""
     decomposed = unicodedata.normalize("NFKD", str(text or "").casefold())
     return "".join(char for char in decomposed if not unicodedata.combining(char)).strip()

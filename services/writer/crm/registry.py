@@ -1,0 +1,57 @@
+"""What the write side of every connector offers, and the registry of writers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from shared.crm.accounts import Account
+from shared.domain.record import RecordRef
+from shared.domain.schema import Scalar
+from shared.errors import ConfigurationError
+
+
+class Writer(Protocol):
+    """Updates listed fields, adds notes and creates people; there is no delete and no merge.
+
+    Every write raises `Rejected` (`NotFound`, `StaleRecord`) where the CRM refused it,
+    `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
+    where nobody can say.
+    """
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether ``version`` makes the CRM itself refuse a stale write."""
+
+    @property
+    def marks_updates(self) -> bool:
+        """Whether `find` knows an update by its change id; else what the record holds tells."""
+
+    def update(
+        self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str, version: str | None
+    ) -> None:
+        """Set these fields, named as the CRM names them; ``None`` empties one."""
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note that carries the change id."""
+
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A new person from our words for their fields; `find` the change before a second try."""
+
+    def find(self, change_id: str) -> RecordRef | None:
+        """The record that was made, or marked, by this change. Raises `CRMUnavailable`."""
+
+    def scopes(self) -> tuple[str, ...]:
+        """What the credential may do, by the CRM's own word."""
+
+
+# By vendor: makes the writer of an account.
+WRITERS: dict[str, Callable[[Account], Writer]] = {}
+
+
+def writer_of(account: Account) -> Writer:
+    """Raises `ConfigurationError` for an unknown vendor or a missing option."""
+    if account.vendor not in WRITERS:
+        known = ", ".join(sorted(WRITERS))
+        raise ConfigurationError(f"the CRM account [{account.name}]: vendor is none of {known}")
+    return WRITERS[account.vendor](account)

@@ -1,0 +1,111 @@
+"""The CRM accounts of an installation, as one file for each side: what reads, and what writes."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from shared.errors import ConfigurationError
+
+FILE_ENDING: Final = "_file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One account of a CRM with the rights of one side.
+
+    ``name`` stands in every record reference and in the policy; ``sandbox_of`` names the account
+    that this one stands in for. ``options`` are the vendor's own: tokens, ids, addresses.
+    """
+
+    name: str
+    vendor: str
+    options: Mapping[str, str]
+    sandbox_of: str | None = None
+
+    def need(self, option: str) -> str:
+        """Raises `ConfigurationError` where the file does not give it."""
+        if value := self.options.get(option):
+            return value
+        raise ConfigurationError(f"the CRM account [{self.name}] needs {option}")
+
+    def url(self, default: str) -> str:
+        """The address to call. Raises `ConfigurationError` for one that is not public.
+
+        ``private_address = "yes"`` allows a server of one's own.
+        """
+        url = self.options.get("url", default).rstrip("/")
+        if self.options.get("private_address") != "yes":
+            require_public(url, self.name)
+        return url
+
+    def number(self, option: str, default: float) -> float:
+        """Raises `ConfigurationError` for what is no positive number."""
+        text = self.options.get(option, str(default))
+        try:
+            number = float(text)
+        except ValueError:
+            number = 0.0
+        if number <= 0:
+            raise ConfigurationError(f"the CRM account [{self.name}]: {option} is no number")
+        return number
+
+
+def load_accounts(path: Path | None) -> tuple[Account, ...]:
+    """The accounts of a file, in its order; none without a file.
+
+    An option whose name ends in ``_file`` is read from the file that it names. Raises
+    `ConfigurationError` naming table and option, never a value.
+    """
+    if path is None or not path.name:
+        return ()
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"the file of CRM accounts cannot be read: {path}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"the file of CRM accounts is no TOML: {path}") from error
+    return tuple(_account(name, table) for name, table in tables.items())
+
+
+def _account(name: str, table: Any) -> Account:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"CRM accounts are tables: [{name}]")
+    options = dict(_option(name, key, value) for key, value in table.items())
+    vendor = options.pop("vendor", name)
+    return Account(
+        name=name, vendor=vendor, sandbox_of=options.pop("sandbox_of", None), options=options
+    )
+
+
+def _option(name: str, key: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ConfigurationError(f"the CRM account [{name}]: {key} is no text")
+    if not key.endswith(FILE_ENDING):
+        return key, str(value)
+    try:
+        return key.removesuffix(FILE_ENDING), Path(str(value)).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"the CRM account [{name}]: {key} cannot be read") from error
+
+
+def require_public(url: str, name: str) -> None:
+    """Only ``https`` to a public address: no call of ours may reach into the own network.
+
+    Raises `ConfigurationError`; a name that nobody knows at present is let through.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise ConfigurationError(f"the CRM account [{name}]: its address is no https:// address")
+    try:
+        found = socket.getaddrinfo(parts.hostname, None)
+    except (OSError, UnicodeError):
+        return
+    if not all(ipaddress.ip_address(str(one[4][0]).partition("%")[0]).is_global for one in found):
+        raise ConfigurationError(f"the CRM account [{name}]: its address is a private one")

@@ -1,0 +1,77 @@
+"""How a call shows its right: a fixed token, or one that is fetched and fetched anew."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+EARLY_SECONDS: Final = 60.0
+
+
+class Authorization(Protocol):
+    """What a call carries."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Raises `CRMUnavailable` or `Rejected` where a token cannot be fetched."""
+
+    def renew(self) -> bool:
+        """After a 401: whether another token is there, so that one more try may help."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Headers that stay as they are."""
+
+    given: Mapping[str, str]
+
+    def headers(self) -> Mapping[str, str]:
+        return self.given
+
+    def renew(self) -> bool:
+        return False
+
+
+def bearer(token: str) -> Fixed:
+    return Fixed({"Authorization": f"Bearer {token}"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """``seconds`` it is good for, by the word of whoever gave it."""
+
+    text: str
+    seconds: float
+
+
+class Fetched:
+    """A bearer token that ``fetch`` gives, kept until shortly before its end."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Token],
+        *,
+        more: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._more = dict(more or {})
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._until = 0.0
+
+    def headers(self) -> Mapping[str, str]:
+        with self._lock:
+            if self._token is None or self._clock() >= self._until:
+                self._token = self._fetch()
+                early = min(EARLY_SECONDS, self._token.seconds / 2)
+                self._until = self._clock() + self._token.seconds - early
+            return {"Authorization": f"Bearer {self._token.text}", **self._more}
+
+    def renew(self) -> bool:
+        with self._lock:
+            self._token = None
+        return True

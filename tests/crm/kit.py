@@ -1,0 +1,242 @@
+"""The cases that every connector has to pass, over real HTTP against a stateful fake.
+
+A connector's test subclasses `ConnectorCases` and gives a `stage` fixture; what only that vendor
+does is tested beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+
+from services.writer.crm import OutcomeUnknown
+from services.writer.crm.registry import Writer
+from shared.crm import Reader
+from shared.domain.record import RecordRef
+from shared.domain.schema import Scalar
+from shared.errors import CRMUnavailable, NotFound, Rejected
+from tests.fakes.faulty_crm import Fault, status
+
+
+class Fake(Protocol):
+    """A vendor's double. ``kind`` of a call is read or write, whatever the HTTP method."""
+
+    def value(self, ref: RecordRef, field: str) -> Scalar:
+        """What the record holds, in the connector's words for fields and values."""
+
+    def edit(self, ref: RecordRef, field: str, value: Scalar, *, by: str) -> None:
+        """A person changes a field in the CRM itself."""
+
+    def writes(self) -> list[tuple[str, str]]:
+        """Method and path (or operation) of every call that was meant to change something."""
+
+    def effects(self) -> int:
+        """How many changes the calls of integrations have had so far."""
+
+    def script(self, kind: str, *faults: Fault) -> None:
+        """Faults for the coming calls of one kind: read or write."""
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """``ref`` is a person's record; ``field`` and ``other`` are texts of it that may be written.
+
+    ``closed`` names for each class (money, owner, consent, stage, sensitive, read_only) that the
+    CRM's person or deal has one field of it, as object type and name. ``email`` and ``phone`` are
+    the record's; nobody has ``stranger``. ``lead`` are a new person's fields in our words.
+    """
+
+    reader: Reader
+    writer: Writer
+    fake: Fake
+    ref: RecordRef
+    field: str
+    other: str
+    email: str
+    phone: str
+    closed: Mapping[str, tuple[str, str]]
+    lead: Mapping[str, Scalar]
+    stranger: str = "nobody@example.com"
+    # How this vendor says "too many calls", and how many seconds it asks to wait.
+    too_many: Fault = status(429, Retry_After="1")
+    wait: float = 1.0
+    # A version for a conditional write, where the CRM knows one.
+    version: Callable[[], str | None] = lambda: None
+
+
+class ConnectorCases:
+    def test_a_reading_holds_what_the_crm_holds(self, stage: Stage) -> None:
+        reading = stage.reader.read(stage.ref)
+        assert reading.ref == stage.ref
+        assert reading.title
+        assert reading.fields[stage.field] == stage.fake.value(stage.ref, stage.field)
+        assert all(v is None or isinstance(v, str | int | bool) for v in reading.fields.values())
+
+    @pytest.mark.parametrize("id_", ["999999999", "../x", "a b", "x" * 200])
+    def test_a_record_that_is_not_there_is_said_so(self, stage: Stage, id_: str) -> None:
+        with pytest.raises(Rejected):
+            stage.reader.read(RecordRef(crm=stage.ref.crm, type=stage.ref.type, id=id_))
+
+    def test_an_object_type_that_the_crm_does_not_have_is_not_asked_for(self, stage: Stage) -> None:
+        with pytest.raises(NotFound):
+            stage.reader.read(RecordRef(crm=stage.ref.crm, type="invoices", id=stage.ref.id))
+        with pytest.raises(NotFound):
+            stage.reader.read(RecordRef(crm="elsewhere", type=stage.ref.type, id=stage.ref.id))
+
+    def test_a_person_is_found_by_address_and_number_in_any_spelling(self, stage: Stage) -> None:
+        def refs(**keys: str) -> set[RecordRef]:
+            return {reading.ref for reading in stage.reader.search(**keys)}
+
+        assert refs(email=stage.email.upper()) == {stage.ref}
+        assert refs(phone=stage.phone) == {stage.ref}
+        assert refs(email=stage.stranger) == set()
+        assert refs(email=stage.stranger, phone=stage.phone) == {stage.ref}
+        assert refs() == set()
+        assert [one.record for one in stage.reader.candidates(stage.email)] == [stage.ref]
+
+    def test_likely_duplicates_say_why(self, stage: Stage) -> None:
+        found = stage.reader.duplicates({"email": stage.email})
+        assert [one.record for one in found] == [stage.ref]
+        assert "mail" in found[0].why
+        assert stage.reader.duplicates({"email": stage.stranger}) == []
+
+    def test_each_closed_class_is_known_by_the_crms_own_metadata(self, stage: Stage) -> None:
+        for class_, (object_type, name) in stage.closed.items():
+            field = stage.reader.fields(object_type)[name]
+            said = "read_only" if field.read_only else field.field_class
+            assert class_ in {said, field.field_class}, (class_, object_type, name, field)
+
+    def test_open_fields_have_no_class(self, stage: Stage) -> None:
+        fields = stage.reader.fields(stage.ref.type)
+        for name in (stage.field, stage.other):
+            assert not fields[name].read_only
+            assert fields[name].field_class is None
+
+    def test_the_names_of_common_fields_are_fields_of_a_person(self, stage: Stage) -> None:
+        assert stage.reader.people == stage.ref.type
+        assert {"email", "phone"} <= set(stage.reader.names)
+        assert set(stage.reader.names.values()) <= set(stage.reader.fields(stage.ref.type))
+
+    def test_exactly_the_given_field_is_written(self, stage: Stage) -> None:
+        before = dict(stage.reader.read(stage.ref).fields)
+        stage.writer.update(
+            stage.ref, {stage.field: "Wren"}, change_id="change-1", version=stage.version()
+        )
+        after = dict(stage.reader.read(stage.ref).fields)
+        assert after[stage.field] == stage.fake.value(stage.ref, stage.field) == "Wren"
+        assert after[stage.other] == before[stage.other]
+        assert stage.fake.effects() == 1
+
+    def test_a_field_that_the_crm_keeps_itself_is_not_written(self, stage: Stage) -> None:
+        object_type, name = stage.closed["read_only"]
+        if object_type != stage.ref.type:
+            pytest.fail("a stage names a read-only field of the person")
+        with pytest.raises(Rejected):
+            stage.writer.update(
+                stage.ref, {name: "1"}, change_id="change-1", version=stage.version()
+            )
+        assert stage.fake.effects() == 0
+
+    def test_a_write_to_nobody_or_elsewhere_is_refused(self, stage: Stage) -> None:
+        for crm, type_, id_ in (
+            (stage.ref.crm, stage.ref.type, "999999999"),
+            (stage.ref.crm, "invoices", stage.ref.id),
+            ("elsewhere", stage.ref.type, stage.ref.id),
+            (stage.ref.crm, stage.ref.type, "../x"),
+        ):
+            ref = RecordRef(crm=crm, type=type_, id=id_)
+            with pytest.raises(Rejected):
+                stage.writer.update(ref, {stage.field: "Wren"}, change_id="c", version=None)
+        assert stage.fake.effects() == 0
+
+    def test_a_new_person_is_made_once_and_found_by_the_change(self, stage: Stage) -> None:
+        assert stage.writer.find("change-9") is None
+        made = stage.writer.create(stage.lead, change_id="change-9")
+        assert stage.writer.find("change-9") == made
+        assert stage.writer.find("change-8") is None
+        found = stage.reader.read(made).fields
+        names = stage.reader.names
+        assert found[names["email"]] == stage.lead["email"]
+        assert stage.fake.effects() == 1
+
+    def test_a_note_is_added_and_told_in_the_history(self, stage: Stage) -> None:
+        stage.writer.add_note(stage.ref, "Called about the <b>roof</b>.", change_id="change-2")
+        assert any("Called about the" in item.text for item in stage.reader.history(stage.ref))
+        assert stage.fake.effects() == 1
+
+    def test_a_persons_edit_is_told_with_who_did_it_where_the_crm_knows(self, stage: Stage) -> None:
+        if not stage.reader.capabilities.field_history:
+            assert stage.reader.field_changes(stage.ref) == []
+            return
+        stage.fake.edit(stage.ref, stage.field, "Wigeon", by="Robin")
+        newest = stage.reader.field_changes(stage.ref)[0]
+        assert (newest.field, newest.new) == (stage.field, "Wigeon")
+        assert "Robin" in newest.by
+
+    @pytest.mark.parametrize(
+        "fault", [status(500), status(503), Fault(kind="hang"), Fault(kind="cut-body")], ids=str
+    )
+    def test_a_crm_in_trouble_is_unavailable_to_read(self, stage: Stage, fault: Fault) -> None:
+        stage.fake.script("read", *[fault] * 4)
+        with pytest.raises(CRMUnavailable):
+            stage.reader.read(stage.ref)
+
+    @pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[]", b"{}", b'{"id": 1', b"null"])
+    def test_a_wrong_200_is_no_reading(self, stage: Stage, body: bytes) -> None:
+        stage.fake.script("read", *[status(200, body)] * 4)
+        with pytest.raises((CRMUnavailable, Rejected)):
+            stage.reader.read(stage.ref)
+
+    def test_nobody_calls_before_the_wait_is_over(self, stage: Stage) -> None:
+        stage.fake.script("write", stage.too_many)
+        with pytest.raises(CRMUnavailable):
+            self._write(stage)
+        begun, calls = time.monotonic(), len(stage.fake.writes())
+        with pytest.raises(CRMUnavailable):
+            self._write(stage)
+        assert len(stage.fake.writes()) == calls or time.monotonic() - begun >= stage.wait * 0.9
+        time.sleep(stage.wait)
+        self._write(stage)
+        assert stage.fake.effects() == 1
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(kind="hang"),
+            Fault(kind="hang", has_effect=True),
+            Fault(kind="cut"),
+            Fault(kind="cut", has_effect=True),
+            Fault(kind="cut-body", has_effect=True),
+            status(500),
+            status(502, has_effect=True),
+        ],
+        ids=str,
+    )
+    def test_a_write_without_a_certain_answer_is_unknown_and_sent_once(
+        self, stage: Stage, fault: Fault
+    ) -> None:
+        calls = len(stage.fake.writes())
+        stage.fake.script("write", fault)
+        with pytest.raises(OutcomeUnknown):
+            self._write(stage)
+        assert len(stage.fake.writes()) == calls + 1
+        held = stage.fake.value(stage.ref, stage.field)
+        assert (held == "Wren") is fault.has_effect
+
+    def test_every_write_of_the_vendor_is_in_its_table(self, stage: Stage) -> None:
+        forbidden = ("delete", "merge", "gdpr", "owner", "archive", "convert", "destroy", "remove")
+        sender: Any = getattr(stage.writer, "_sender")  # noqa: B009 - the wall is what is looked at
+        for method, path in sender._allowed:
+            assert method in {"GET", "POST", "PATCH", "PUT"}, (method, path)
+            assert not any(word in path.lower() for word in forbidden), (method, path)
+        with pytest.raises(Rejected):
+            sender._send("DELETE", "/anything", {})
+
+    def _write(self, stage: Stage) -> None:
+        stage.writer.update(
+            stage.ref, {stage.field: "Wren"}, change_id="change-1", version=stage.version()
+        )
