@@ -251,6 +251,7 @@ class Installation:
             "CRM_URL": self.crm_url,
             "CRM_READ_TOKEN_FILE": str(self.keys / "crm-read.token"),
         }
+        crm |= self._given("CRMS_READ_FILE", self.root / "crms.read.toml")
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
         management = {"BROKER_MANAGEMENT_URL": self.run.broker_management_url}
@@ -284,11 +285,16 @@ class Installation:
                 **notices,
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
+                **self._given("CRMS_WRITE_FILE", self.root / "crms.write.toml"),
             },
             ("audit", "web"): {**log, **status},
             ("audit", "worker"): {**log, **policy, **notices, **management},
         }
         return table[service, role]
+
+    def _given(self, variable: str, path: Path) -> dict[str, str]:
+        """A file that an admin may write; nothing where there is none."""
+        return {variable: str(path)} if path.exists() else {}
 
 
 def refuse_lost_keys(folder: Path) -> None:

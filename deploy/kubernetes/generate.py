@@ -48,7 +48,10 @@ PROBES = {
 GIVEN = {
     "OPENAI_API_KEY_FILE": "/run/openai-api-key/value",
     "NOTICE_URLS_FILE": "/run/notice-urls/value",
+    "CRMS_READ_FILE": "/run/crms-read/value",
+    "CRMS_WRITE_FILE": "/run/crms-write/value",
 }
+GIVEN_NAMES = tuple(path.split("/")[2] for path in GIVEN.values())
 Table = dict[str, Any]
 
 
@@ -85,7 +88,7 @@ def _secrets() -> Table:
             for place in sorted(Path(folder).iterdir())
             if place.name != MADE
         }
-    made |= {name: [f"{name}/value"] for name in ("openai-api-key", "notice-urls")}
+    made |= {name: [f"{name}/value"] for name in GIVEN_NAMES}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",

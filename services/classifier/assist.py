@@ -82,7 +82,11 @@ def _about_record(
         raise BadPayload("which record is meant?")
     full = _read(ref, deps)
     subject = Subject(
-        event=_event_of(asked, envelope, ref), policy=deps.policy(), target=ref, reading=full
+        event=_event_of(asked, envelope, ref),
+        policy=deps.policy(),
+        target=ref,
+        reading=full,
+        names=deps.reader_of(ref).names,
     )
     said = _ask(subject, asked, deps, envelope.chain) if full else Asked[Texts](answer=None)
     texts = said.answer or (_by_rules(subject, full, asked["kind"]) if full else _nobody(ref))
@@ -102,8 +106,9 @@ def _about_record(
 
 def _read(ref: RecordRef, deps: WorkerDeps) -> Reading | None:
     """The record with its history; ``None`` where the CRM has none, or not any more."""
+    reader = deps.reader_of(ref)
     try:
-        return replace(deps.reader.read(ref), history=deps.reader.history(ref))
+        return replace(reader.read(ref), history=reader.history(ref))
     except Rejected:
         return None
 
@@ -131,7 +136,7 @@ def _ask(subject: Subject, asked: dict[str, Any], deps: WorkerDeps, chain: str) 
 
 
 def _by_rules(subject: Subject, full: Reading, kind: str) -> Texts:
-    name = first_name(full.fields.get("first_name"), None)
+    name = first_name(subject.held("first_name"), None)
     company = subject.policy.company.name
     return Texts(
         summary=drafts.history_of(full),

@@ -10,12 +10,13 @@ from typing import Any
 from services.classifier import drafts
 from services.classifier.answer import Answer
 from services.classifier.asking import Asked
-from services.classifier.context import CONTACTS, Context
+from services.classifier.context import Context
 from services.classifier.guard import Admitted, Subject, admissible
 from services.classifier.plain import one_line, only_known_addresses, plain
 from services.classifier.rules import MAKER
 from services.classifier.shortcuts import Shortcut
 from services.classifier.steering import signs_of_steering
+from shared.crm import Reader
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome, Step, Urgency
 from shared.domain.event import Event, EventKind
@@ -32,22 +33,21 @@ _NEEDED_FOR_DRAFT = "last_name"
 _NAMES = ("first_name", "last_name", "company")
 
 
-def subject_of(event: Event, policy: Policy, context: Context) -> Subject:
+def subject_of(event: Event, policy: Policy, context: Context, reader: Reader) -> Subject:
     """What an answer may touch: the one record, or a draft where the CRM knows nobody."""
     if context.reading is not None:
         return Subject(
-            event=event, policy=policy, target=context.reading.ref, reading=context.reading
+            event=event,
+            policy=policy,
+            target=context.reading.ref,
+            reading=context.reading,
+            names=reader.names if context.reading.ref.type == reader.people else {},
         )
     is_stranger = context.record is None and not context.candidates
     if is_stranger and event.kind is not EventKind.RECORD_CHANGE:
-        target = RecordRef(crm=_crm_of_drafts(policy), type=DRAFTS, id=NEW_ID)
+        target = RecordRef(crm=reader.crm, type=DRAFTS, id=NEW_ID)
         return Subject(event=event, policy=policy, target=target, kind=ProposalKind.DRAFT)
     return Subject(event=event, policy=policy, target=None)
-
-
-def _crm_of_drafts(policy: Policy) -> str:
-    """The CRM whose drafts the policy opens; one installation has one."""
-    return next((crm for crm, object_, _ in policy.fields if object_ == DRAFTS), "demo")
 
 
 def echoed(event: Event, policy: Policy) -> Classification | None:
@@ -239,7 +239,7 @@ def _known_addresses(subject: Subject) -> set[str]:
     if subject.event.sender and subject.event.sender.email:
         known.add(subject.event.sender.email.lower())
     if subject.reading is not None:
-        known.add(str(subject.reading.fields.get("email") or "").lower())
+        known.add(str(subject.held("email") or "").lower())
     return known
 
 
@@ -290,7 +290,7 @@ def _reads(context: Context, now: datetime) -> Iterator[Step]:
             "record": dump(RecordRefSchema, reading.ref),
             "fields": sorted(reading.fields),
             "version": reading.version,
-            "purpose": "match" if reading.ref.type == CONTACTS else "find the contact",
+            "purpose": "match" if reading.ref.type == context.people else "find the contact",
         }
         yield Step(topic=str(Topic.RECORD_READ), at=now, data=data)
 

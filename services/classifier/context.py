@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.classifier.forms import form_values
 from shared.crm import Reader
@@ -16,22 +16,29 @@ from shared.policy import Company
 from shared.values import email_key, phone_key
 
 _ORDER = re.compile(r"\b[A-Z]{2,4}-\d{3,8}\b")
-CONTACTS = "contacts"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One record, or none and perhaps several that might be meant. ``reads`` are all it took."""
+    """One record, or none and perhaps several that might be meant.
+
+    ``reads`` are all it took, ``people`` is the object type of persons in that CRM.
+    """
 
     record: RecordRef | None = None
     matched_by: str | None = None
     reading: Reading | None = None
     candidates: tuple[Candidate, ...] = ()
     reads: tuple[Reading, ...] = ()
+    people: str = ""
 
 
 def gather(event: Event, reader: Reader, company: Company) -> Context:
     """Find and read the record. Raises `CRMUnavailable`."""
+    return replace(_found(event, reader, company), people=reader.people)
+
+
+def _found(event: Event, reader: Reader, company: Company) -> Context:
     if event.record is not None:
         return _named(event.record, reader)
     reads: list[Reading] = []
@@ -88,13 +95,13 @@ def _order_number(event: Event, in_form: str) -> str | None:
 
 
 def _contacts(found: Sequence[Reading], reader: Reader, reads: list[Reading]) -> list[Reading]:
-    """The contacts among them; of a deal its contact."""
-    contacts = {reading.ref: reading for reading in found if reading.ref.type == CONTACTS}
+    """The people among them; of a deal its contact."""
+    contacts = {reading.ref: reading for reading in found if reading.ref.type == reader.people}
     for reading in found:
         contact_id = reading.fields.get("contact_id")
-        if reading.ref.type == CONTACTS or not isinstance(contact_id, str):
+        if reading.ref.type == reader.people or not isinstance(contact_id, str):
             continue
-        ref = RecordRef(crm=reading.ref.crm, type=CONTACTS, id=contact_id)
+        ref = RecordRef(crm=reading.ref.crm, type=reader.people, id=contact_id)
         if ref not in contacts:
             try:
                 contacts[ref] = reader.read(ref)

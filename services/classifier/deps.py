@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from services.classifier.model import Model
 from shared.crm import Reader
+from shared.domain.record import RecordRef
 from shared.errors import ConfigurationError
 from shared.outbox import Outbox, Relay, UnitOfWork
 from shared.policy import Policy, load_policy
@@ -50,7 +51,9 @@ class PolicyFile:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``model`` is ``None`` where only the rules answer. ``canary`` is new in every process.
+    """``readers`` are by CRM; the first is asked about whoever writes to us.
+
+    ``model`` is ``None`` where only the rules answer. ``canary`` is new in every process.
 
     ``prefetch`` is how many messages are handled in one commit: one where a model is asked.
     """
@@ -59,9 +62,14 @@ class WorkerDeps:
     outbox: Outbox
     unit_of_work: UnitOfWork
     clock: Callable[[], datetime]
-    reader: Reader
+    readers: Mapping[str, Reader]
     policy: Callable[[], Policy]
     relay: Relay
     model: Model | None = None
     canary: str = ""
     prefetch: int = 20
+
+    def reader_of(self, record: RecordRef | None) -> Reader:
+        """The reader of the record's CRM; of no record, or of a CRM we do not read, the first."""
+        first = next(iter(self.readers.values()))
+        return first if record is None else self.readers.get(record.crm, first)

@@ -7,7 +7,8 @@ the same guard, and whatever it drops is handed back with the rule that dropped 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 
 from services.classifier.answer import MATCHED, MAX_FIELDS, NEW, READING, SENDER, Answer, Suggestion
@@ -33,6 +34,7 @@ class Subject:
     """What an answer is about. ``target`` is the one record it may touch, and in which way.
 
     ``target`` is ``None`` when no record, or more than one, fits: then nothing can be proposed.
+    ``names`` are the CRM's own names for our words; a draft is kept in our words.
     """
 
     event: Event
@@ -40,6 +42,24 @@ class Subject:
     target: RecordRef | None
     kind: ProposalKind = ProposalKind.UPDATE
     reading: Reading | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def own(self, word: str) -> str:
+        """What the record calls the field that we call ``word``."""
+        return word if self.kind is ProposalKind.DRAFT else self.names.get(word, word)
+
+    def word(self, name: str) -> str:
+        """Our word for a field of the record, or its own name."""
+        return next((word for word in self.names if self.own(word) == name), name)
+
+    def rule(self, word: str) -> FieldRule | None:
+        """What the policy says of the field that we call ``word``."""
+        target = self.target
+        return self.policy.rule(target.crm, target.type, self.own(word)) if target else None
+
+    def held(self, word: str) -> Scalar:
+        """What the record that was read holds in the field that we call ``word``."""
+        return self.reading.fields.get(self.own(word)) if self.reading else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,13 +64,14 @@ def look_at(
     now = deps.clock()
     if known := echoed(event, policy):
         return known, None
-    context = gather(event, deps.reader, policy.company)
+    reader = deps.reader_of(event.record)
+    context = gather(event, reader, policy.company)
     reached("classify.read")
     if reason := why_parked(event):
         return parked(event, policy, context, now, reason), None
     if found := shortcut(event, is_known=context.reading is not None):
         return short(event, policy, context, now, found), None
-    subject = subject_of(event, policy, context)
+    subject = subject_of(event, policy, context, reader)
     asked = _ask(subject, deps, chain=chain, round_=round_, note=note)
     reached("classify.asked")
     answer = asked.answer or answer_by_rules(subject)
@@ -95,7 +96,8 @@ def _ask(
     if deps.model is None or subject.event.kind is EventKind.RECORD_CHANGE:
         return Asked(answer=None)
     if subject.reading is not None:
-        history = deps.reader.history(subject.reading.ref)
+        ref = subject.reading.ref
+        history = deps.reader_of(ref).history(ref)
         subject = replace(subject, reading=replace(subject.reading, history=history))
     question = about_event(subject, deps, chain=chain, round_=round_, note=note)
     return ask_model(question, deps, deps.model)
@@ -108,7 +110,7 @@ def _with_duplicates(answer: Classification, deps: WorkerDeps, context: Context)
         return answer
     values = {field.field: field.after for field in drafts[0].fields}
     try:
-        found = tuple(deps.reader.duplicates(values))
+        found = tuple(deps.reader_of(drafts[0].record).duplicates(values))
     except Rejected:
         found = ()
     known: dict[object, Candidate] = {c.record: c for c in (*context.candidates, *found)}

@@ -93,7 +93,7 @@ def _document(subject: Subject, fields: list[str], note: str | None) -> dict[str
     if note:
         document["note_of_a_colleague"] = note[:2000]
     if reading is not None:
-        shown = {*fields, *_ALSO_SHOWN} & reading.fields.keys()
+        shown = {*fields, *map(subject.own, _ALSO_SHOWN)} & reading.fields.keys()
         document["record"] = {name: reading.fields[name] for name in sorted(shown)}
         document["history"] = [
             f"{item.at:%Y-%m-%d} {item.kind}: {item.text[:LONGEST_NOTE]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from services.classifier import drafts
 from services.classifier.answer import MATCHED, NEW, SENDER, Answer, Draft, Suggestion
@@ -41,14 +42,15 @@ def answer_by_rules(subject: Subject) -> Answer:
         fields = tuple(suggestions)
     else:
         fields = ()
-    changed = sorted({s.field for s in fields}) if subject.kind is ProposalKind.UPDATE else []
+    is_update = subject.kind is ProposalKind.UPDATE
+    changed = sorted({subject.word(s.field) for s in fields}) if is_update else []
     routing = policy.routing(intent)
     urgency = routing.urgency
     if urgency is not Urgency.HIGH and is_urgent(event.parts, policy.urgent_words):
         urgency = Urgency.HIGH
     handle = NEW if subject.kind is ProposalKind.DRAFT else MATCHED
     name = first_name(
-        reading.fields.get("first_name") if reading else None,
+        subject.held("first_name"),
         event.sender.name if event.sender else None,
     )
     language = language_of(event.parts)
@@ -100,11 +102,12 @@ def _chosen(subject: Subject) -> list[Suggestion]:
     if target is None or subject.event.kind is EventKind.RECORD_CHANGE:
         return []
     by_field: dict[str, list[Suggestion]] = {}
-    for suggestion in _suggestions(subject):
+    for found in _suggestions(subject):
+        suggestion = replace(found, field=subject.own(found.field))
         rule = subject.policy.rule(target.crm, target.type, suggestion.field)
         if rule is not None and rule.is_open and _is_worth_it(suggestion, subject):
             by_field.setdefault(suggestion.field, []).append(suggestion)
-    best = [_best(found) for _, found in sorted(by_field.items())]
+    best = [_best(alike) for _, alike in sorted(by_field.items())]
     return [suggestion for suggestion in best if suggestion is not None]
 
 
@@ -175,7 +178,11 @@ def _normalised(field: str, value: str, region: str) -> str:
 def _channel_value(subject: Subject, value: str) -> str:
     """The listed value that a form's words mean, or the words as they are."""
     target = subject.target
-    rule = subject.policy.rule(target.crm, target.type, "preferred_channel") if target else None
+    rule = (
+        subject.policy.rule(target.crm, target.type, subject.own("preferred_channel"))
+        if target
+        else None
+    )
     for listed, words in rule.words.items() if rule else ():
         if value.casefold() in {listed, *(word.casefold() for word in words)}:
             return listed
@@ -184,7 +191,11 @@ def _channel_value(subject: Subject, value: str) -> str:
 
 def _from_text(subject: Subject, part: str, text: str) -> Iterator[Suggestion]:
     company, target = subject.policy.company, subject.target
-    rule = subject.policy.rule(target.crm, target.type, "preferred_channel") if target else None
+    rule = (
+        subject.policy.rule(target.crm, target.type, subject.own("preferred_channel"))
+        if target
+        else None
+    )
     found = [*phones(text, company), *emails(text, company)]
     found += [*addresses(text), *employment(text), *channel(text, rule)]
     for one in found:

@@ -13,6 +13,8 @@ from services.classifier.model import Model, Prices
 from services.classifier.store import NAME, metadata, outbox, prune
 from shared.bell import Bell
 from shared.bus.publisher import Publisher
+from shared.crm import Reader, readers
+from shared.crm.accounts import accounts_of
 from shared.crm.demo import DemoReader
 from shared.db import open_database, writing
 from shared.domain.schema import now
@@ -24,6 +26,7 @@ from shared.settings import BrokerSettings, setting
 RULES_PREFETCH, MODEL_PREFETCH = 20, 1
 # A CRM answers in 50 to 500 ms: one after the other, a batch would take seconds.
 THREADS = 4
+SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class WorkerSettings(BrokerSettings):
     policy_file: Path = setting("the policy: what may be proposed at all")
     crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that may read the CRM and nothing else", secret=True)
+    crms_read: str = setting("accounts of CRMs that are read (TOML)", default="", secret=True)
     openai_api_key: str = setting("key of the model's server", default="", secret=True)
     openai_base_url: str = setting("address of any compatible server", default="")
     openai_model: str = setting("name of the model", default="gpt-4o-mini")
@@ -51,7 +55,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         outbox=outbox,
         unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
-        reader=DemoReader(settings.crm_url, settings.crm_read_token),
+        readers=_readers(settings),
         policy=PolicyFile(settings.policy_file),
         relay=Relay(
             engine=engine, outbox=outbox, publisher=Publisher(settings.broker_url), clock=now
@@ -60,6 +64,13 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         canary=secrets.token_hex(12) if model else "",
         prefetch=RULES_PREFETCH if model is None else MODEL_PREFETCH,
     )
+
+
+def _readers(settings: WorkerSettings) -> dict[str, Reader]:
+    """The CRM accounts in the order that counts; without any of one's own, the demo CRM."""
+    accounts = [one for one in accounts_of(settings.crms_read) if one.sandbox_of is None]
+    demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=SECONDS)
+    return {**readers(accounts, timeout=SECONDS), demo.crm: demo}
 
 
 def _model(settings: WorkerSettings) -> Model | None:

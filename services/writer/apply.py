@@ -22,6 +22,7 @@ from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.deps import WorkerDeps
 from services.writer.gate import change_of, permit
 from services.writer.outcomes import Attempt
+from services.writer.rules import is_same
 from shared.bus.envelope import Envelope
 from shared.db import reading, writing
 from shared.domain.change import Change
@@ -215,7 +216,7 @@ def _refused_at_last(
 ) -> Effect:
     if refusal.rule == "still-current":
         # An earlier try whose answer was cut off may have arrived after all.
-        if deps.writers[live.ref.crm].find(attempt.change.id) is not None:
+        if attempt.number > 1 and _found(attempt, deps) is not None:
             return partial(outcomes.applied, attempt=attempt, live=live)
         return _stale(attempt, live, deps)
     if refusal.rule in rules.HOLDING:
@@ -228,7 +229,7 @@ def _stale(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
     moved = {
         field.name
         for field in attempt.change.fields
-        if not rules.is_same(live.fields.get(field.name), field.before)
+        if not is_same(live.fields.get(field.name), field.before)
     }
     try:
         history = deps.readers[live.ref.crm].field_changes(live.ref)
@@ -288,13 +289,27 @@ def _confirm(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Effect:
 def _after_cut(attempt: Attempt, detail: str, deps: WorkerDeps) -> Effect:
     """Look at once; an effect that cannot be seen yet may still arrive."""
     try:
-        record = deps.writers[attempt.change.record.crm].find(attempt.change.id)
-        if record is not None:
-            live = deps.readers[record.crm].read(record)
+        if (live := _found(attempt, deps)) is not None:
             return partial(outcomes.applied, attempt=attempt, live=live)
     except (CRMUnavailable, OutcomeUnknown, Rejected) as error:
         log.warning("no answer after a cut call", change=attempt.change.id, error=str(error))
     return partial(outcomes.unknown, attempt=attempt, detail=detail)
+
+
+def _found(attempt: Attempt, deps: WorkerDeps) -> Reading | None:
+    """The record as it is, where it shows that this change has had its effect.
+
+    A CRM that keeps no mark of ours with an update tells it by holding every value that was sent.
+    Raises `CRMUnavailable`.
+    """
+    change = attempt.change
+    reader, writer = deps.readers[change.record.crm], deps.writers[change.record.crm]
+    if change.kind is ProposalKind.DRAFT or writer.marks_updates:
+        record = writer.find(change.id)
+        return None if record is None else reader.read(record)
+    live = reader.read(change.record)
+    holds = all(is_same(live.fields.get(field.name), field.after) for field in change.fields)
+    return live if holds else None
 
 
 def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
@@ -303,9 +318,7 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     if attempt is None:
         return do_nothing
     change = attempt.change
-    record = deps.writers[change.record.crm].find(change.id)
-    if record is not None:
-        live = deps.readers[record.crm].read(record)
+    if (live := _found(attempt, deps)) is not None:
         return partial(outcomes.applied, attempt=attempt, live=live)
     reached("completer.not_found")
     if change.kind is ProposalKind.DRAFT:
@@ -314,7 +327,7 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     if not isinstance(live_or_end, Reading):
         return live_or_end
     holds = all(
-        rules.is_same(live_or_end.fields.get(field.name), field.before) for field in change.fields
+        is_same(live_or_end.fields.get(field.name), field.before) for field in change.fields
     )
     if not holds:
         return _stale(attempt, live_or_end, deps)

@@ -9,7 +9,9 @@ from typing import Any
 
 from services.writer.apply import LOCK, complete
 from services.writer.crm.demo import DemoWriter
-from services.writer.deps import WebDeps, WorkerDeps
+from services.writer.crm.registry import writer_of
+from services.writer.crm.shelf import Shelf, ShelfReader
+from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
@@ -21,7 +23,9 @@ from services.writer.policy_watch import follow, require_policy
 from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
-from shared.crm.demo import DemoReader
+from shared.crm import readers
+from shared.crm.accounts import accounts_of
+from shared.crm.demo import CRM, DemoReader
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -43,6 +47,7 @@ class WebSettings(ServiceSettings):
     people_file: Path = setting("the people of this installation")
     crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that only reads", secret=True)
+    crms_read: str = setting("accounts of CRMs that are read (TOML)", default="", secret=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,8 @@ class WorkerSettings(BrokerSettings, NoticeSettings):
     crm_url: str = setting("address of the demo CRM")
     crm_read_token: str = setting("token that only reads", secret=True)
     crm_write_token: str = setting("token that writes", secret=True)
+    crms_read: str = setting("accounts of CRMs that are read (TOML)", default="", secret=True)
+    crms_write: str = setting("accounts of CRMs that are written", default="", secret=True)
 
 
 def wire_web(settings: WebSettings) -> WebDeps:
@@ -67,9 +74,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         unit_of_work=_units(engine, settings.wake_dir),
         clock=now,
         people=people.all,
-        readers={
-            "demo": DemoReader(settings.crm_url, settings.crm_read_token, timeout=2.0),
-        },
+        readers=_readers(settings, engine, timeout=2.0),
         signer=load_signer(settings.keys_dir),
     )
 
@@ -90,10 +95,8 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             decision_keys=decision_keys(settings.keys_dir),
             log_keys=lambda: log_keys(settings.keys_dir),
         ),
-        readers={
-            "demo": DemoReader(settings.crm_url, settings.crm_read_token, timeout=5.0),
-        },
-        writers={"demo": DemoWriter(settings.crm_url, settings.crm_write_token)},
+        readers=_readers(settings, engine, timeout=5.0),
+        writers=_writers(settings, engine),
         policy_file=settings.policy_file,
         # Whoever wrote had the record's lock: once it is over, that writer is gone.
         settle_after=LOCK,
@@ -104,6 +107,20 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     )
     require_policy(deps)
     return deps
+
+
+def _readers(
+    settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
+) -> dict[str, ReadsRecords]:
+    others = readers(accounts_of(settings.crms_read), timeout=timeout)
+    demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
+    return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
+
+
+def _writers(settings: WorkerSettings, engine: Any) -> dict[str, WritesRecords]:
+    others = {one.name: writer_of(one) for one in accounts_of(settings.crms_write)}
+    demo = DemoWriter(settings.crm_url, settings.crm_write_token)
+    return {CRM: demo, **{name: Shelf(name, one, engine, now) for name, one in others.items()}}
 
 
 def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:

@@ -266,6 +266,20 @@ drafts = Table(
     Index("drafts_by_state", "state", "created_at"),
 )
 
+# New people of the CRMs that have no space for drafts. ``closed_by`` is the act that ended one.
+own_drafts = Table(
+    "own_drafts",
+    metadata,
+    Column("change_id", _ID, primary_key=True),
+    Column("crm", _ID, nullable=False),
+    Column("fields", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", _AT, nullable=False),
+    Column("closed_by", _ID, index=True),
+    Column("record", _ID),
+    Index("own_drafts_by_state", "crm", "state", "created_at"),
+)
+
 # Reserved for writing first and verifying afterwards: signed, expiring, taken back at once.
 grants = Table(
     "grants",

@@ -57,20 +57,17 @@ class Account:
         return number
 
 
-def load_accounts(path: Path | None) -> tuple[Account, ...]:
-    """The accounts of a file, in its order; none without a file.
+def accounts_of(text: str) -> tuple[Account, ...]:
+    """The accounts of a TOML text, in its order; none of an empty one.
 
     An option whose name ends in ``_file`` is read from the file that it names. Raises
     `ConfigurationError` naming table and option, never a value.
     """
-    if path is None or not path.name:
-        return ()
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"the file of CRM accounts cannot be read: {path}") from error
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"the file of CRM accounts is no TOML: {path}") from error
+        # Its own words may quote what stands there.
+        raise ConfigurationError("the file of CRM accounts is no TOML") from error
     return tuple(_account(name, table) for name, table in tables.items())
 
 

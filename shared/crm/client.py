@@ -27,7 +27,7 @@ def no_judgement(_: Answer) -> None:
 def heed_retry_after(answer: Answer, pace: Pace) -> None:
     """Whoever asks to wait is not called before; a 429 without a number means a second."""
     if answer.status == 429 or answer.retry_after is not None:
-        pace.pause(answer.retry_after or 1.0)
+        pace.pause(1.0 if answer.retry_after is None else answer.retry_after)
 
 
 class Client:

@@ -121,7 +121,7 @@ def test_a_process_reaches_the_networks_of_the_table(process: Process) -> None:
     assert process.reaches or service["network_mode"] == "none"
 
 
-def test_only_the_front_door_and_the_model_have_a_way_out() -> None:
+def test_only_the_front_door_and_who_asks_a_model_or_a_crm_have_a_way_out() -> None:
     open_ = {
         name for name, one in document()["networks"].items() if not (one or {}).get("internal")
     }
@@ -129,7 +129,7 @@ def test_only_the_front_door_and_the_model_have_a_way_out() -> None:
     on_them = {
         name for name, one in COMPOSE.services.items() if open_ & set(one.get("networks", []))
     }
-    assert on_them == {"nginx", "classifier-worker"}
+    assert on_them == {"nginx", "classifier-worker", "writer-web", "writer-worker"}
     publishing = {name for name, one in COMPOSE.services.items() if one.get("ports")}
     assert publishing == {"nginx"}
 

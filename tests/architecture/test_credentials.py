@@ -13,6 +13,8 @@ from shared.settings import load_settings
 HOLDERS = {
     "CRM_WRITE_TOKEN_FILE": {"writer.worker"},
     "CRM_READ_TOKEN_FILE": {"classifier.worker", "writer.web", "writer.worker"},
+    "CRMS_READ_FILE": {"classifier.worker", "writer.web", "writer.worker"},
+    "CRMS_WRITE_FILE": {"writer.worker"},
     "OPENAI_API_KEY": {"classifier.worker"},
     "ENDPOINTS_FILE": {"ingest.web"},
     "RECONCILER_DATABASE_URL": {"audit.web", "audit.worker"},
@@ -27,6 +29,8 @@ def environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, d
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     home = Installation(root=tmp_path, run=RunSettings())
     home.prepare()
+    for side in ("read", "write"):
+        (tmp_path / f"crms.{side}.toml").write_text("")
     return {
         f"{service.name}.{role}": home.environment(service.name, role)
         for service in SERVICES
@@ -49,7 +53,7 @@ def test_no_settings_class_but_the_writers_worker_knows_the_write_token() -> Non
         for service in SERVICES
         for role in ("web", "worker")
         if (part := getattr(service, role)) is not None
-        and "crm_write_token" in part.settings.__dataclass_fields__
+        and {"crm_write_token", "crms_write"} & set(part.settings.__dataclass_fields__)
     }
     assert knowing == {"writer.worker"}
 

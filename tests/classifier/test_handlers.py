@@ -76,7 +76,7 @@ def deps(tmp_path: Path, crm: Crm) -> WorkerDeps:
             engine=engine, outbox=store.outbox, clock=clock, bell=Bell(folder=tmp_path)
         ),
         clock=clock,
-        reader=DemoReader(crm.url, READ),
+        readers={"demo": DemoReader(crm.url, READ)},
         policy=PolicyFile(examples.ROOT / "deploy" / "policy.toml"),
         relay=Relay(engine=engine, outbox=store.outbox, publisher=Silent(), clock=clock),
     )

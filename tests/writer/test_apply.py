@@ -63,7 +63,7 @@ FAULTS = {
     "cut body after the effect": Fault(kind="cut-body", has_effect=True),
     "500 before the effect": status(500),
     "500 after the effect": status(500, has_effect=True),
-    "429": status(429),
+    "429": status(429, Retry_After="0"),
     "503": status(503),
     "200 about something else": status(200, b'{"type":"contacts","id":"7","change_id":"x"}'),
     "200 that is no JSON": status(200, b"<html>"),
