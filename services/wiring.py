@@ -113,11 +113,13 @@ def commands() -> dict[str, click.Command]:
     from services.ingest.commands import source
     from services.keys import keys, reload, sign_out_everyone
     from services.notices import notices
+    from services.writer.doctor_cli import doctor
     from services.writer.policy_cli import policy
 
     return {
         "backup": backup,
         "dead": dead,
+        "doctor": doctor,
         "erase": erase,
         "export": export,
         "keys": keys,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from services.writer.crm.demo import DemoWriter
 from services.writer.crm.registry import writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
+from services.writer.doctor import examine_all
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
@@ -85,6 +86,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
 
     engine = open_database(settings.database_url)
     people = People(settings.people_file)
+    found = connectors(settings, engine)
     deps = WorkerDeps(
         engine=engine,
         outbox=outbox,
@@ -95,8 +97,9 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             decision_keys=decision_keys(settings.keys_dir),
             log_keys=lambda: log_keys(settings.keys_dir),
         ),
-        readers=_readers(settings, engine, timeout=5.0),
-        writers=_writers(settings, engine),
+        readers=found.readers,
+        writers=found.writers,
+        vendors=found.vendors,
         policy_file=settings.policy_file,
         # Whoever wrote had the record's lock: once it is over, that writer is gone.
         settle_after=LOCK,
@@ -109,18 +112,34 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     return deps
 
 
+@dataclass(frozen=True, kw_only=True)
+class Connectors:
+    """Both sides of every CRM account, and the vendor of each, by name."""
+
+    readers: Mapping[str, ReadsRecords]
+    writers: Mapping[str, WritesRecords]
+    vendors: Mapping[str, str]
+
+
+def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -> Connectors:
+    """Raises `ConfigurationError` for an account that cannot be."""
+    accounts = accounts_of(settings.crms_read)
+    others = {one.name: writer_of(one) for one in accounts_of(settings.crms_write)}
+    demo = DemoWriter(settings.crm_url, settings.crm_write_token)
+    shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
+    return Connectors(
+        readers=_readers(settings, engine, timeout=timeout),
+        writers={CRM: demo, **shelves},
+        vendors={CRM: CRM, **{one.name: one.vendor for one in accounts}},
+    )
+
+
 def _readers(
     settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
 ) -> dict[str, ReadsRecords]:
     others = readers(accounts_of(settings.crms_read), timeout=timeout)
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
     return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
-
-
-def _writers(settings: WorkerSettings, engine: Any) -> dict[str, WritesRecords]:
-    others = {one.name: writer_of(one) for one in accounts_of(settings.crms_write)}
-    demo = DemoWriter(settings.crm_url, settings.crm_write_token)
-    return {CRM: demo, **{name: Shelf(name, one, engine, now) for name, one in others.items()}}
 
 
 def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:
@@ -168,6 +187,7 @@ LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("expiry", 15, expire),
     ("policy", 2, follow),
     ("drafts", 1, carry_out_decisions),
+    ("doctor", 600, examine_all),
     ("notices", SECONDS, _tell),
 )
 

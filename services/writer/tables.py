@@ -280,6 +280,16 @@ own_drafts = Table(
     Index("own_drafts_by_state", "crm", "state", "created_at"),
 )
 
+# The last examination of each CRM account. ``problem``: why nothing is written to it.
+crm_reports = Table(
+    "crm_reports",
+    metadata,
+    Column("crm", _ID, primary_key=True),
+    Column("at", _AT, nullable=False),
+    Column("problem", Text),
+    Column("body", Text, nullable=False),
+)
+
 # Reserved for writing first and verifying afterwards: signed, expiring, taken back at once.
 grants = Table(
     "grants",
