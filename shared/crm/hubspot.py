@@ -59,11 +59,11 @@ class HubSpotReader:
         self._clock = clock
         options = account.options
         self._types = _types(account)
-        self._region = options.get("region")
-        self._mark = options.get("mark_property")
-        self._own_app = options.get("own_app")
-        self._id_property = options.get("external_id_property")
-        self._order_property = options.get("order_property")
+        self._region = options.get("region") or None
+        self._mark = options.get("mark_property") or None
+        self._own_app = options.get("own_app") or None
+        self._id_property = options.get("external_id_property") or None
+        self._order_property = options.get("order_property") or None
         has_mails = options.get("mails") == "yes"
         self._kinds = tuple(kind for kind in ACTIVITIES if kind != "emails" or has_mails)
         self._fields = Kept(self._read_fields)
@@ -160,8 +160,8 @@ class HubSpotReader:
         """Contacts that a new person with these fields (our words) might repeat, and why."""
         groups = hubspot_search.by_likeness(fields, self._region)
         found = self._found(groups) if groups else []
-        if address := str(fields.get("email") or "").strip().lower():
-            found = [*self._by_email(address), *found]
+        if address := email_key(str(fields.get("email") or "")):
+            found += self._by_unique(address, "email")
         known = {one.ref: one for one in found}
         likely = likely_duplicates(
             self._comparable(fields),
@@ -198,12 +198,9 @@ class HubSpotReader:
         """By the record store first, by the index for a contact's other addresses."""
         if (address := email_key(text)) is None:
             return []
-        names = self._search_names()
-        rows = self._objects.batch(PEOPLE, [address], names, by="email")
-        found = [self._reading(PEOPLE, row, names) for row in rows]
-        groups = hubspot_search.by_email(address)
-        return found or self._found(
-            groups, lambda properties: hubspot_search.has_email(properties, address)
+        return self._by_unique(address, "email") or self._found(
+            hubspot_search.by_email(address),
+            lambda properties: hubspot_search.has_email(properties, address),
         )
 
     def _by_phone(self, text: str) -> list[Reading]:
@@ -238,8 +235,9 @@ class HubSpotReader:
     def _found(
         self, groups: Filters, is_meant: Callable[[Mapping[str, Any]], bool] = lambda _: True
     ) -> list[Reading]:
-        names = self._search_names()
-        rows = self._objects.search(PEOPLE, groups, names)
+        names = self._shown(PEOPLE)
+        asked = (*names, hubspot_fields.OTHER_ADDRESSES)
+        rows = self._objects.search(PEOPLE, groups, asked)
         return [self._reading(PEOPLE, row, names) for row in rows if is_meant(row["properties"])]
 
     def _reading(
@@ -264,9 +262,6 @@ class HubSpotReader:
         number = fields.get("phone")
         digits = national_digits(str(number), self._region) if number else None
         return {**fields, "phone": digits}
-
-    def _search_names(self) -> tuple[str, ...]:
-        return (*self._shown(PEOPLE), hubspot_fields.OTHER_ADDRESSES)
 
     def _shown(self, object_type: str) -> tuple[str, ...]:
         return hubspot_fields.shown(self._fields.get(object_type))

@@ -1,4 +1,4 @@
-"""The write side of HubSpot: eleven calls from one table, each write sent at most once.
+"""The write side of HubSpot: ten calls from one table, each write sent at most once.
 
 https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
 https://developers.hubspot.com/docs/api-reference/crm-notes-v3/guide
@@ -65,7 +65,7 @@ class HubSpotWriter:
 
     def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
         self.crm = account.name
-        self._mark = account.options.get("mark_property")
+        self._mark = account.options.get("mark_property") or None
         self._access = Access(account, timeout=timeout)
         self._sender = Sender(
             self._access.url,
