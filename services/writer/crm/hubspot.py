@@ -185,11 +185,11 @@ class HubSpotWriter:
             return rows_of(answer)
 
     def _write(
-        self, method: str, template: str, body: Mapping[str, Any], **ids: str
+        self, method: str, template: str, body: Mapping[str, Any], **more: Any
     ) -> dict[str, Any]:
         """What the answer says. A success that nobody can read may or may not be one."""
-        ids["version"] = self._access.version
-        answer = self._sender.write(method, template, body, **ids)
+        version = self._access.version
+        answer = self._sender.write(method, template, body, version=version, **more)
         if not isinstance(answer.data, dict):
             raise OutcomeUnknown(answer.reason)
         if answer.status == 207 or answer.data.get("errors"):
