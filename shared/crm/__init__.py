@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
+from shared.crm.hubspot import HubSpotReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.reader import Reader
 from shared.errors import ConfigurationError
@@ -13,6 +14,7 @@ from shared.errors import ConfigurationError
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "hubspot": HubSpotReader.of,
 }
 
 
