@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.writer import acts
+from services.writer import acts, cards
 from services.writer.crm.shelf import Shelf, ShelfReader
 from shared.domain.proposal import FieldChange, ProposalKind
 from shared.domain.record import RecordRef
@@ -112,6 +112,11 @@ class PathCases:
             assert end == "applied", (where, end, row.rule, row.detail)
             if edited != stage.field:
                 assert stage.fake.value(stage.ref, stage.field) == f"Wren {number}", where
+
+    def test_the_card_says_what_this_crm_guarantees(self, stage: Stage, world: World) -> None:
+        card = cards.card(world.web, world.person("ada"), propose(stage, world, "Wren"))
+        assert ("refuses the write" in card.guarantee) is stage.writer.is_conditional
+        assert stage.reader.capabilities.conditional_write is stage.writer.is_conditional
 
     def test_a_failing_crm_gets_a_value_at_most_once_and_nothing_stays_unknown(
         self, stage: Stage, world: World
