@@ -441,9 +441,16 @@ def test_no_contact_is_made_that_could_not_be_found_again(crm: HubSpot) -> None:
     assert paths(crm) == []
 
 
-def test_a_word_that_hubspot_has_no_property_for_is_named(writer: HubSpotWriter) -> None:
+def test_a_word_that_hubspot_has_no_property_for_is_named_or_has_one_of_ones_own(
+    crm: HubSpot, writer: HubSpotWriter
+) -> None:
+    lead = {"last_name": "X", "preferred_channel": "email", "city": None}
     with pytest.raises(Rejected, match="preferred_channel"):
-        writer.create({"last_name": "X", "preferred_channel": "email"}, change_id="c")
+        writer.create(lead, change_id="c")
+    own = {"preferred_channel_property": "preferred"}
+    made = hubspot_writer(crm, **own).create(lead, change_id="c")
+    reader = reader_of(crm, **own)
+    assert reader.read(made).fields[reader.names["preferred_channel"]] == "email"
 
 
 def test_a_note_says_the_text_alone_and_is_added_once(

@@ -18,7 +18,7 @@ from services.writer.crm.sending import Sender, confirm
 from shared.crm.accounts import Account
 from shared.crm.hubspot import PEOPLE
 from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
-from shared.crm.hubspot_fields import NAMES, closed_by_name
+from shared.crm.hubspot_fields import closed_by_name, names_of
 from shared.crm.hubspot_history import AT, change_id_of, note_body
 from shared.crm.hubspot_objects import after_of, batch_body, rows_of
 from shared.crm.transport import understood
@@ -65,6 +65,7 @@ class HubSpotWriter:
 
     def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
         self.crm = account.name
+        self._names = names_of(account)
         self._mark = account.options.get("mark_property") or None
         self._access = Access(account, timeout=timeout)
         self._sender = Sender(
@@ -130,9 +131,9 @@ class HubSpotWriter:
         `Conflict` where somebody has the e-mail address already.
         """
         mark = self._need_mark()
-        if unknown := [name for name, value in fields.items() if value and name not in NAMES]:
+        if unknown := [name for name, value in fields.items() if value and name not in self._names]:
             raise Rejected(f"HubSpot has no {', '.join(sorted(unknown))} of a contact")
-        known = {NAMES[name]: _text(value) for name, value in fields.items() if value is not None}
+        known = {self._names[name]: _text(value) for name, value in fields.items() if value}
         row = {"id": change_id, "idProperty": mark, "properties": {**known, mark: change_id}}
         answer = self._write("POST", _UPSERT, {"inputs": [row]})
         confirm(lambda: answer["results"][0]["properties"][mark], change_id)
