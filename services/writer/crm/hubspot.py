@@ -136,8 +136,9 @@ class HubSpotWriter:
         known = {self._names[name]: _text(value) for name, value in fields.items() if value}
         row = {"id": change_id, "idProperty": mark, "properties": {**known, mark: change_id}}
         answer = self._write("POST", _UPSERT, {"inputs": [row]})
-        confirm(lambda: answer["results"][0]["properties"][mark], change_id)
-        return self._ref(answer["results"][0])
+        made = _first(answer)
+        confirm(lambda: (made["properties"][mark], bool(made["id"])), (change_id, True))
+        return self._ref(made)
 
     def find(self, change_id: str) -> RecordRef | None:
         """The contact that this change has made, as HubSpot holds it now and not by its index.
@@ -214,6 +215,12 @@ class HubSpotWriter:
 
     def _ref(self, row: Mapping[str, Any]) -> RecordRef:
         return RecordRef(crm=self.crm, type=PEOPLE, id=str(row["id"]))
+
+
+def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row of a batch of one, empty where the answer has none."""
+    rows = answer.get("results")
+    return rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
 
 
 def _text(value: Scalar) -> str:
