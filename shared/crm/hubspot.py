@@ -13,7 +13,7 @@ from shared.crm import hubspot_fields, hubspot_history, hubspot_ours, hubspot_se
 from shared.crm.accounts import Account
 from shared.crm.duplicates import likely_duplicates
 from shared.crm.hubspot_access import Access
-from shared.crm.hubspot_fields import NAMES, TYPES
+from shared.crm.hubspot_fields import TYPES
 from shared.crm.hubspot_history import ACTIVITIES, AT
 from shared.crm.hubspot_objects import Objects, Row
 from shared.crm.hubspot_search import Filters, national_digits
@@ -41,7 +41,6 @@ class HubSpotReader:
     """
 
     people = PEOPLE
-    names: ClassVar[Mapping[str, str]] = NAMES
     capabilities: ClassVar[Capabilities] = Capabilities(
         conditional_write=False,
         idempotent_create=True,
@@ -54,6 +53,7 @@ class HubSpotReader:
         self, account: Account, *, timeout: float, clock: Callable[[], datetime] = now
     ) -> None:
         self.crm = account.name
+        self.names = hubspot_fields.names_of(account)
         self._access = Access(account, timeout=timeout)
         self._objects = Objects(self._access)
         self._clock = clock
@@ -166,7 +166,12 @@ class HubSpotReader:
         likely = likely_duplicates(
             self._comparable(fields),
             (
-                (one, self._comparable({ours: one.fields.get(its) for ours, its in NAMES.items()}))
+                (
+                    one,
+                    self._comparable(
+                        {ours: one.fields.get(its) for ours, its in self.names.items()}
+                    ),
+                )
                 for one in known.values()
             ),
         )

@@ -121,7 +121,7 @@ def heed(answer: Answer, pace: Pace) -> None:
     if answer.status == 429:
         pace.pause(_wait(answer))
     elif answer.status in BUSY:
-        pace.pause(answer.retry_after or BUSY_SECONDS)
+        pace.pause(BUSY_SECONDS if answer.retry_after is None else answer.retry_after)
     elif (left := _number(answer, "X-HubSpot-RateLimit-Remaining")) is not None:
         pace.limit(left)
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from shared.crm.accounts import Account
 from shared.crm.metadata import FieldMeta
 
 TYPES: Final = ("contacts", "companies", "deals", "tickets")
@@ -48,6 +49,12 @@ _KEPT_BY_HUBSPOT = frozenset(
 )
 _NEUTRAL = {"bool": "boolean", "booleancheckbox": "boolean", "date": "date", "datetime": "datetime"}
 _CHOICES = frozenset({"select", "radio"})
+
+
+def names_of(account: Account) -> Mapping[str, str]:
+    """Our words for a contact's properties; the preferred channel has a property of one's own."""
+    own = account.options.get("preferred_channel_property")
+    return {**NAMES, "preferred_channel": own} if own else NAMES
 
 
 def closed_by_name(name: str) -> str | None:

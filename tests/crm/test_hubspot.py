@@ -364,6 +364,15 @@ def test_an_account_opens_only_the_objects_that_it_names(crm: HubSpot) -> None:
         reader_of(crm, objects="contacts,invoices")
 
 
+@pytest.mark.parametrize("said", ["soon", "2026-11-20T10:00:00", 1, None])
+def test_a_time_that_nobody_can_read_is_an_outage_and_no_history(
+    crm: HubSpot, reader: HubSpotReader, said: Any
+) -> None:
+    crm.records["contacts"][DANA.id].history["city"][0]["timestamp"] = said
+    with pytest.raises(CRMUnavailable, match="unknown form"):
+        reader.field_changes(DANA)
+
+
 # What is written.
 
 
@@ -441,9 +450,16 @@ def test_no_contact_is_made_that_could_not_be_found_again(crm: HubSpot) -> None:
     assert paths(crm) == []
 
 
-def test_a_word_that_hubspot_has_no_property_for_is_named(writer: HubSpotWriter) -> None:
+def test_a_word_that_hubspot_has_no_property_for_is_named_or_has_one_of_ones_own(
+    crm: HubSpot, writer: HubSpotWriter
+) -> None:
+    lead = {"last_name": "X", "preferred_channel": "email", "city": None}
     with pytest.raises(Rejected, match="preferred_channel"):
-        writer.create({"last_name": "X", "preferred_channel": "email"}, change_id="c")
+        writer.create(lead, change_id="c")
+    own = {"preferred_channel_property": "preferred"}
+    made = hubspot_writer(crm, **own).create(lead, change_id="c")
+    reader = reader_of(crm, **own)
+    assert reader.read(made).fields[reader.names["preferred_channel"]] == "email"
 
 
 def test_a_note_says_the_text_alone_and_is_added_once(
@@ -502,7 +518,9 @@ ACTS = ["update", "note", "create"]
      (200, "409-contact-exists", Rejected), (200, b"", OutcomeUnknown), (200, b"[]", OutcomeUnknown),
      (200, b"{}", OutcomeUnknown), (200, b'{"id":"52"}', OutcomeUnknown),
      (200, b'{"status":"COMPLETE","results":[]}', OutcomeUnknown),
-     (200, b'{"status":"COMPLETE","results":[{"id":"9","properties":{}}]}', OutcomeUnknown)],
+     (200, b'{"status":"COMPLETE","results":[{"id":"9","properties":{}}]}', OutcomeUnknown),
+     (200, b'{"results":[{"properties":{"countersign_change":"change-1"}}]}', OutcomeUnknown),
+     (200, b'{"results":[7],"properties":7}', OutcomeUnknown)],
 )  # fmt: skip
 def test_each_answer_to_a_write_has_its_meaning(
     crm: HubSpot, writer: HubSpotWriter, act: str, code: int, body: bytes | str,

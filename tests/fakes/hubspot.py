@@ -367,7 +367,7 @@ class HubSpot:
 
     def _link_batch(self, key: Key, body: Any, _: Any, kind: str, other: str) -> tuple[int, Any]:
         self._may(key, kind, "read")
-        results = []
+        results, missing = [], []
         for one in check_batch(body, 1000):
             ids = self.links.get((kind, one["id"], other), [])
             page = _page(ids, one.get("after"), LINK_PAGE)
@@ -375,7 +375,9 @@ class HubSpot:
             row = {"from": {"id": one["id"]}, "to": to}
             if to:
                 results.append(row | ({"paging": page["paging"]} if "paging" in page else {}))
-        return _batch(results, [])
+            else:
+                missing.append(one["id"])
+        return _batch(results, missing)
 
     # What the account knows.
 

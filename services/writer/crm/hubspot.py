@@ -18,7 +18,7 @@ from services.writer.crm.sending import Sender, confirm
 from shared.crm.accounts import Account
 from shared.crm.hubspot import PEOPLE
 from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
-from shared.crm.hubspot_fields import NAMES, closed_by_name
+from shared.crm.hubspot_fields import closed_by_name, names_of
 from shared.crm.hubspot_history import AT, change_id_of, note_body
 from shared.crm.hubspot_objects import after_of, batch_body, rows_of
 from shared.crm.transport import understood
@@ -65,6 +65,7 @@ class HubSpotWriter:
 
     def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
         self.crm = account.name
+        self._names = names_of(account)
         self._mark = account.options.get("mark_property") or None
         self._access = Access(account, timeout=timeout)
         self._sender = Sender(
@@ -130,13 +131,14 @@ class HubSpotWriter:
         `Conflict` where somebody has the e-mail address already.
         """
         mark = self._need_mark()
-        if unknown := [name for name, value in fields.items() if value and name not in NAMES]:
+        if unknown := [name for name, value in fields.items() if value and name not in self._names]:
             raise Rejected(f"HubSpot has no {', '.join(sorted(unknown))} of a contact")
-        known = {NAMES[name]: _text(value) for name, value in fields.items() if value is not None}
+        known = {self._names[name]: _text(value) for name, value in fields.items() if value}
         row = {"id": change_id, "idProperty": mark, "properties": {**known, mark: change_id}}
         answer = self._write("POST", _UPSERT, {"inputs": [row]})
-        confirm(lambda: answer["results"][0]["properties"][mark], change_id)
-        return self._ref(answer["results"][0])
+        made = _first(answer)
+        confirm(lambda: (made["properties"][mark], bool(made["id"])), (change_id, True))
+        return self._ref(made)
 
     def find(self, change_id: str) -> RecordRef | None:
         """The contact that this change has made, as HubSpot holds it now and not by its index.
@@ -213,6 +215,12 @@ class HubSpotWriter:
 
     def _ref(self, row: Mapping[str, Any]) -> RecordRef:
         return RecordRef(crm=self.crm, type=PEOPLE, id=str(row["id"]))
+
+
+def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row of a batch of one, empty where the answer has none."""
+    rows = answer.get("results")
+    return rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
 
 
 def _text(value: Scalar) -> str:
