@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
 from shared.errors import ConfigurationError
 
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "pipedrive": PipedriveReader.of,
 }
 
 
