@@ -8,6 +8,7 @@ from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.hubspot import HubSpotReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
 from shared.errors import ConfigurationError
 
@@ -15,6 +16,7 @@ from shared.errors import ConfigurationError
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
     "hubspot": HubSpotReader.of,
+    "pipedrive": PipedriveReader.of,
 }
 
 
