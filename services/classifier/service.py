@@ -15,6 +15,7 @@ from shared.bell import Bell
 from shared.bus.publisher import Publisher
 from shared.crm import READERS
 from shared.db import open_database, writing
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
@@ -106,6 +107,7 @@ SERVICE = Service(
             Topic.EVENT_RECEIVED: classify,
             Topic.ASSIST_REQUESTED: assist,
             Topic.PERSON_ERASED: forget,
+            **LETTERS,
         },
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
