@@ -87,9 +87,9 @@ def run(home: Installation) -> None:
 
 
 def _welcome(home: Installation, *, is_first: bool) -> None:
-    from services.wiring import first_admin, first_endpoints, people_of
+    from services.wiring import endpoints_of, first_admin, first_endpoints, people_of
 
-    first_endpoints(home.endpoints, home.crm_webhook_secret)
+    first_endpoints(endpoints_of(home), home.crm_webhook_secret)
     if is_first:
         first_admin(home)
     people = people_of(home)

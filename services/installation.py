@@ -274,7 +274,11 @@ class Installation:
             "NOTICE_URLS": self.run.notice_urls,
         }
         table: Mapping[tuple[str, str], dict[str, str]] = {
-            ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
+            ("ingest", "web"): {
+                **raw,
+                "ENDPOINTS_FILE": str(self.endpoints),
+                "KEYS_DIR": keys,
+            },
             ("ingest", "worker"): {**raw, **policy, **notices},
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
@@ -308,9 +312,14 @@ def refuse_lost_keys(folder: Path) -> None:
 
 
 def make_keys(folder: Path) -> None:
-    """The keys that sign decisions and checkpoints and that open the ledger, where missing."""
+    """The keys that sign decisions and checkpoints, open the ledger and seal the secrets of
+    endpoints, where missing.
+    """
+    from services.ingest.sealing import make_sealing_key
+
     for name in ("decisions", "checkpoints"):
         make_key(folder, name)
+    make_sealing_key(folder)
     ledger = folder / "ledger.key"
     if not ledger.exists():
         write_secret(ledger, secrets.token_bytes(32))

@@ -35,6 +35,10 @@ class OwnEnvironment:
         return Path(self._value("endpoints_file"))
 
     @property
+    def keys(self) -> Path:
+        return Path(self._value("keys_dir"))
+
+    @property
     def policy(self) -> Path:
         return Path(self._value("policy_file"))
 

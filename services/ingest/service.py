@@ -15,11 +15,13 @@ from services.ingest.latency import Latencies
 from services.ingest.measures import disk_measures, measures
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
+from services.ingest.raw_pages import raw_blueprint
 from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
 from services.ingest.store import metadata, notice, outbox
 from shared.bell import Bell
 from shared.db import open_database
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.figures import notice_measures
@@ -35,6 +37,7 @@ NAME = "ingest"
 class WebSettings(ServiceSettings):
     public_url: str = setting("address under which senders reach this installation")
     endpoints_file: Path = setting("the configured endpoints with their secrets")
+    keys_dir: Path = setting("folder of endpoints.key, which seals those secrets")
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 
@@ -53,7 +56,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         outbox=outbox,
         unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
-        endpoints=Endpoints(settings.endpoints_file),
+        endpoints=Endpoints(settings.endpoints_file, settings.keys_dir),
         inbox=Inbox(engine, files, bell),
         files=files,
         public_url=settings.public_url.rstrip("/"),
@@ -103,11 +106,15 @@ def tell(deps: WorkerDeps) -> None:
 SERVICE = Service(
     name=NAME,
     tables=metadata,
-    web=Web(settings=WebSettings, wire=wire_web, blueprints=(hooks_blueprint, sources_blueprint)),
+    web=Web(
+        settings=WebSettings,
+        wire=wire_web,
+        blueprints=(hooks_blueprint, sources_blueprint, raw_blueprint),
+    ),
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers={Topic.PERSON_ERASED: forget},
+        handlers={Topic.PERSON_ERASED: forget, **LETTERS},
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="checkpoint", seconds=0.5, run=tidy),

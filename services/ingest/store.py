@@ -93,6 +93,26 @@ tallies = Table(
     PrimaryKeyConstraint("source", "endpoint", "day", "result", "reason"),
 )
 
+# What happens how often: kinds are the sender's words, counted when they are passed on.
+kinds = Table(
+    "kinds",
+    metadata,
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("last_at", String, nullable=False),
+    PrimaryKeyConstraint("source", "endpoint", "kind"),
+)
+
+# How long raw bytes are kept, where it is not as long as the source says.
+retention = Table(
+    "retention",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("days", Integer, nullable=False),
+)
+
 # Raw bytes too large for a row, and attachments: files named by their hash.
 raw_files = Table(
     "raw_files",
@@ -100,6 +120,7 @@ raw_files = Table(
     Column("sha256", String(), primary_key=True),
     Column("size", Integer, nullable=False),
     Column("expires_at", String, nullable=False, index=True),
+    Column("source", String),  # whose retention counts; null: came before that could be changed
 )
 
 leases = lease_table(metadata)
