@@ -20,7 +20,7 @@ from services.ingest.hook import Hook
 from services.ingest.raw import expire
 from services.ingest.sent import event_message, refusal_message
 from services.ingest.source import WHY_ASIDE, Description, Identity, Raw, Source
-from services.ingest.sources import SOURCES
+from services.ingest.sources import KNOWN
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
@@ -108,7 +108,7 @@ def tidy(deps: WorkerDeps) -> None:
 def retain(deps: WorkerDeps) -> None:
     """Expire raw bytes by each source's retention, and forget old handled ids."""
     now = deps.clock()
-    keep = {source.name: now - timedelta(days=source.keep_days) for source in SOURCES.values()}
+    keep = {source.name: now - timedelta(days=source.keep_days) for source in KNOWN.values()}
     expire(deps.engine, deps.files, keep, now)
     with writing(deps.engine) as connection:
         deps.outbox.prune(connection, now - timedelta(days=30))
@@ -159,7 +159,7 @@ def _envelope(reader: _Reader, row: Row) -> Envelope:
 
 
 def _received(reader: _Reader, row: Row) -> Envelope:
-    source = SOURCES.get(row["source"])
+    source = KNOWN.get(row["source"])
     if source is None:
         return _set_aside(reader, row, "unknown-source", "this source is no longer known")
     fate = source.fate([row["type"]])
