@@ -111,6 +111,7 @@ def commands() -> dict[str, click.Command]:
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
+    from services.ingest.mailboxes.commands import mailboxes
     from services.keys import keys, reload, sign_out_everyone
     from services.notices import notices
     from services.writer.policy_cli import policy
@@ -121,6 +122,7 @@ def commands() -> dict[str, click.Command]:
         "erase": erase,
         "export": export,
         "keys": keys,
+        "mailboxes": mailboxes,
         "migrate": migrate,
         "notices": notices,
         "people": _people_group(),

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from services.ingest.deps import WebDeps
 from services.ingest.hook import Endpoint
+from services.ingest.mailboxes.shown import mailbox_states
 from services.ingest.raw import raw_bytes
 from services.ingest.sources import SOURCES
 from services.ingest.store import tallies
@@ -68,14 +69,24 @@ def sources_blueprint(deps: WebDeps) -> Blueprint:
         states, problem = _states_or_problem(deps)
         missing = [source for source in SOURCES.values() if source.name not in _names(states)]
         return render_template(
-            "ingest/sources.html", states=states, problem=problem, missing=missing
+            "ingest/sources.html",
+            states=states,
+            problem=problem,
+            missing=missing,
+            mailboxes=mailbox_states(deps.engine, rfc3339(deps.clock())[:10]),
         )
 
     @blueprint.get("/api/sources")
     @role("admin")
     def api() -> ResponseReturnValue:
         states = endpoint_states(deps)
-        return jsonify({"sources": [{**asdict(s), "is_open": s.is_open} for s in states]})
+        boxes = mailbox_states(deps.engine, rfc3339(deps.clock())[:10])
+        return jsonify(
+            {
+                "sources": [{**asdict(s), "is_open": s.is_open} for s in states],
+                "mailboxes": [asdict(box) for box in boxes],
+            }
+        )
 
     @blueprint.get("/raw/<id_>")
     @role("approver", "admin")

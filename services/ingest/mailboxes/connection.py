@@ -118,7 +118,7 @@ def visit(mailbox: Mailbox) -> Iterator[Folder]:
     """The folder, opened; the connection ends with the block. Raises `Away` or `Wrong`."""
     with _translated(), _connected(mailbox) as box:
         _sign_in(box, mailbox)
-        if mailbox.move_to and "MOVE" not in box.client.capabilities:
+        if mailbox.move_to and not _can_move(box):
             raise Wrong("move_to: this server cannot move mails, so leave it out")
         yield _opened(box, mailbox)
 
@@ -172,6 +172,12 @@ def _sign_in(box: BaseMailBox, mailbox: Mailbox) -> None:
         if any(code.decode() in said for code in _LATER):
             raise Away(f"signing in is not possible now ({said})") from error
         raise Wrong(f"user or password_file: the server refuses them ({said})") from error
+
+
+def _can_move(box: BaseMailBox) -> bool:
+    """Most servers tell only those who have signed in what they can do."""
+    _, said = box.client.capability()
+    return b"MOVE" in b" ".join(_bytes_of(said)).upper().split()
 
 
 def _opened(box: BaseMailBox, mailbox: Mailbox) -> Folder:

@@ -71,7 +71,7 @@ class Polling:
         turn = _Turn(polling=self, standing=standing, fence=fence)
         try:
             if isinstance(mailbox, Faulty):
-                turn.fail(f"{mailbox.why}", WRONG)
+                turn.fail(mailbox.why, WRONG)
             else:
                 turn.visit(mailbox)
         except Overtaken:
@@ -203,7 +203,7 @@ class _Turn:
             self.standing = save(self.polling.engine, standing, self.fence)
 
     def _tell(self, problem: str) -> None:
-        """Once for each change, not at each try."""
-        if problem != self.standing.problem:
+        """Once for each change, not at each try; what the server said, in brackets, may vary."""
+        if problem.partition(" (")[0] != self.standing.problem.partition(" (")[0]:
             words = "mailbox cannot be read" if problem else "mailbox can be read again"
             log.warning(words, mailbox=self.standing.name, why=problem)
