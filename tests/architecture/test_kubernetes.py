@@ -95,7 +95,8 @@ def test_each_pod_gets_the_secret_of_its_own_name_alone(tmp_path: Path) -> None:
     for name, pod in pods().items():
         volumes = pod["spec"]["volumes"]
         mounted = {one["secret"]["secretName"] for one in volumes if "secret" in one}
-        assert mounted <= {name, "openai-api-key", "notice-urls"}, name
+        assert mounted <= {name, "openai-api-key", "notice-urls", "mailboxes"}, name
+        assert ("mailboxes" in mounted) is (name == "ingest-worker")
         assert ("openai-api-key" in mounted) is (name == "classifier-worker")
         for file in made.get(name, []):
             assert (tmp_path / file).exists(), file

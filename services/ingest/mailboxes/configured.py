@@ -171,7 +171,7 @@ def _number(row: Mapping[str, Any], name: str, default: int, least: int, most: i
 def _path(row: Mapping[str, Any], name: str, beside: Path) -> Path:
     if not isinstance(row[name], str) or not row[name]:
         raise ValueError(f"{name} must be the name of a file")
-    return beside.parent / row[name]
+    return beside.parent / str(row[name])
 
 
 def _password(row: Mapping[str, Any], beside: Path) -> tuple[str, str]:

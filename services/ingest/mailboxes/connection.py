@@ -99,7 +99,7 @@ class Folder:
     def can_mark(self) -> bool:
         r"""Whether the folder keeps the mark; ``\*`` stands for any keyword."""
         given = self.box.client.untagged_responses.get("PERMANENTFLAGS", [b""])
-        listed = _FLAGS.search(given[-1] or b"")
+        listed = _FLAGS.search(b" ".join(_bytes_of(given)))
         allowed = listed[1].lower().split() if listed else []
         mark = self.mailbox.mark.encode().lower()
         return mark in allowed or (b"\\*" in allowed and not mark.startswith(b"\\"))
@@ -220,8 +220,8 @@ def _bytes_of(answer: Sequence[Any]) -> Iterator[bytes]:
         yield from (part for part in (one if isinstance(one, tuple) else (one,)) if part)
 
 
-def _number(given: Sequence[bytes | None] | None) -> int:
-    text = (given or [b""])[-1] or b""
+def _number(given: Sequence[Any] | None) -> int:
+    text = b" ".join(_bytes_of(given or ()))
     return int(text) if text.isdigit() else 0
 
 

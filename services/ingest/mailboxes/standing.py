@@ -89,9 +89,11 @@ def standings(engine: Engine) -> dict[str, Standing]:
 
 def begun(mailbox: Mailbox | Faulty, old: Standing | None, now: datetime) -> Standing:
     """Where to go on. Changed settings are tried at once; another place has other numbers."""
-    is_usable = isinstance(mailbox, Mailbox)
-    stamp = sha256_hex((mailbox.stamp if is_usable else mailbox.why).encode())
-    place = mailbox.place if is_usable else (old.place if old else "")
+    if isinstance(mailbox, Mailbox):
+        settings, place = mailbox.stamp, mailbox.place
+    else:
+        settings, place = mailbox.why, old.place if old else ""
+    stamp = sha256_hex(settings.encode())
     if old is None or (place != old.place and old.place):
         return _new(mailbox.name, place, stamp, now)
     if stamp != old.stamp:
