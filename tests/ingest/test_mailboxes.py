@@ -320,6 +320,20 @@ def test_a_mailbox_that_is_taken_out_and_put_back_goes_on_where_it_was(
     assert [event.parts["body"] for event in rounds.events()] == ["one", "two"]
 
 
+def test_another_place_under_the_same_name_is_looked_at_from_its_first_mail(
+    rounds: Rounds, user: str
+) -> None:
+    rounds.configure({"user": user})
+    rounds.server.deliver(user, mail("one"), mail("two"))
+    rounds.round()
+    other = f"user-{next(_USERS)}"
+    rounds.server.deliver(other, mail("three"))
+    rounds.configure({"user": other, "name": user})
+    rounds.round()
+    assert [event.parts["body"] for event in rounds.events()] == ["one", "two", "three"]
+    assert rounds.standing(user).uid == 1
+
+
 def test_a_mail_comes_whole_in_pieces(rounds: Rounds, user: str) -> None:
     whole = mail() + b"".join(b"%d\r\n" % number for number in range(400_000))
     rounds.server.deliver(user, whole)

@@ -136,6 +136,8 @@ def _connected(mailbox: Mailbox) -> Iterator[BaseMailBox]:
         watch.cancel()
         with suppress(Exception):  # The visit is over, however the goodbye goes.
             box.logout()
+        with suppress(OSError):
+            box.client.shutdown()
 
 
 def _cut(client: imaplib.IMAP4) -> None:

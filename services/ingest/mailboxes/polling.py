@@ -24,7 +24,7 @@ from services.ingest.mailboxes.standing import (
 )
 from services.ingest.source import Outcome
 from services.ingest.sources.mailbox import ADDRESS, SOURCE, TRUSTED_HOST
-from shared.errors import Rejected
+from shared.errors import Rejected, Unavailable
 from shared.lease import Lease
 
 if TYPE_CHECKING:  # The library is loaded where there is a mailbox to visit.
@@ -97,6 +97,12 @@ class _Turn:
             self.fail(f"waits for the server: {error}", AWAY)
         except Wrong as error:
             self.fail(str(error), WRONG)
+        except (Unavailable, Overtaken):
+            raise
+        except Exception:
+            # What a server answers may break any reader; the other mailboxes go on.
+            log.exception("a visit failed", mailbox=mailbox.name)
+            self.fail("the server's answers cannot be read: see the worker's log", WRONG)
         else:
             pause = mailbox.every_seconds if is_done else 0
             now = self.polling.clock()
