@@ -145,6 +145,10 @@ class Installation:
         return (self.run.notices_file or self.root / "notices.toml").resolve()
 
     @property
+    def mailboxes(self) -> Path:
+        return self.root / "mailboxes.toml"
+
+    @property
     def policy(self) -> Path:
         return self.root / "policy.toml"
 
@@ -279,7 +283,12 @@ class Installation:
                 "ENDPOINTS_FILE": str(self.endpoints),
                 "KEYS_DIR": keys,
             },
-            ("ingest", "worker"): {**raw, **policy, **notices},
+            ("ingest", "worker"): {
+                **raw,
+                **policy,
+                **notices,
+                "MAILBOXES_FILE": str(self.mailboxes),
+            },
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
             ("writer", "worker"): {

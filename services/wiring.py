@@ -117,6 +117,7 @@ def commands() -> dict[str, click.Command]:
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
+    from services.ingest.mailboxes.commands import mailboxes
     from services.keys import keys, reload, sign_out_everyone
     from services.notices import notices
     from services.writer.doctor_cli import doctor
@@ -129,6 +130,7 @@ def commands() -> dict[str, click.Command]:
         "erase": erase,
         "export": export,
         "keys": keys,
+        "mailboxes": mailboxes,
         "migrate": migrate,
         "notices": notices,
         "people": _people_group(),

@@ -13,6 +13,7 @@ from marshmallow import ValidationError
 from services.ingest.deps import WebDeps
 from services.ingest.handshakes import waiting_handshake
 from services.ingest.kinds import kinds_not_seen
+from services.ingest.mailboxes.shown import mailbox_states
 from services.ingest.retention import LONGEST, SHORTEST, days_of
 from services.ingest.setting_up_pages import add_acts
 from services.ingest.sources import SOURCES
@@ -45,7 +46,11 @@ def _add_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     def page() -> str:
         states, problem = _states_or_problem(deps)
         return render_template(
-            "ingest/sources.html", states=states, problem=problem, sources=SOURCES.values()
+            "ingest/sources.html",
+            states=states,
+            problem=problem,
+            sources=SOURCES.values(),
+            mailboxes=mailbox_states(deps.engine, rfc3339(deps.clock())[:10]),
         )
 
     @blueprint.get("/status/sources/<source>")
@@ -91,7 +96,9 @@ def _add_api(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/api/sources")
     @role("admin")
     def api() -> ResponseReturnValue:
-        return jsonify({"sources": [_plain(state) for state in endpoint_states(deps)]})
+        states = [_plain(state) for state in endpoint_states(deps)]
+        boxes = mailbox_states(deps.engine, rfc3339(deps.clock())[:10])
+        return jsonify({"sources": states, "mailboxes": [asdict(box) for box in boxes]})
 
     @blueprint.get("/api/sources/<source>/<name>")
     @role("admin")

@@ -22,7 +22,7 @@ from services.ingest.raw import expire
 from services.ingest.retention import days_by_source, days_of
 from services.ingest.sent import event_message, refusal_message
 from services.ingest.source import WHY_ASIDE, Description, Identity, Raw, Source
-from services.ingest.sources import SOURCES
+from services.ingest.sources import KNOWN
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
@@ -164,7 +164,7 @@ def _envelope(reader: _Reader, row: Row) -> Envelope:
 
 
 def _received(reader: _Reader, row: Row) -> Envelope:
-    source = SOURCES.get(row["source"])
+    source = KNOWN.get(row["source"])
     if source is None:
         return _set_aside(reader, row, "unknown-source", "this source is no longer known")
     fate = source.fate([row["type"]])

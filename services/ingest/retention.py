@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, select, update
 
 from services.ingest.source import Source
-from services.ingest.sources import SOURCES
+from services.ingest.sources import KNOWN
 from services.ingest.store import raw_files, retention
 from shared.db import upsert
 from shared.domain.schema import parse_instant, rfc3339
@@ -18,7 +18,7 @@ SHORTEST, LONGEST = 1, 3650
 def days_by_source(connection: Connection) -> dict[str, int]:
     """Of every source."""
     changed = {row.source: row.days for row in connection.execute(select(retention))}
-    return {name: changed.get(name, source.keep_days) for name, source in SOURCES.items()}
+    return {name: changed.get(name, source.keep_days) for name, source in KNOWN.items()}
 
 
 def days_of(connection: Connection, source: Source) -> int:

@@ -12,19 +12,22 @@ from services.ingest.endpoints import Endpoints
 from services.ingest.erase import forget
 from services.ingest.inbox import Inbox
 from services.ingest.latency import Latencies
+from services.ingest.mailboxes.configured import Mailboxes
+from services.ingest.mailboxes.polling import LOOP, LOOP_SECONDS, Polling
 from services.ingest.measures import disk_measures, measures
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
 from services.ingest.raw_pages import raw_blueprint
 from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
-from services.ingest.store import metadata, notice, outbox
+from services.ingest.store import leases, metadata, notice, outbox
 from shared.bell import Bell
 from shared.db import open_database
 from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.figures import notice_measures
+from shared.lease import Lease
 from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
@@ -45,6 +48,9 @@ class WebSettings(ServiceSettings):
 class WorkerSettings(BrokerSettings, NoticeSettings):
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
     policy_file: Path | None = setting("read for the hours of the office", default=None)
+    mailboxes_file: Path | None = setting(
+        "mailboxes that are read over IMAP, with their passwords", default=None
+    )
 
 
 def wire_web(settings: WebSettings) -> WebDeps:
@@ -68,6 +74,8 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     from shared.bus.publisher import Publisher
 
     engine = open_database(settings.database_url)
+    bell = Bell(folder=settings.wake_dir)
+    files = RawFiles(settings.raw_dir)
     publisher = Publisher(settings.broker_url)
     return WorkerDeps(
         engine=engine,
@@ -76,13 +84,20 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             engine=engine,
             outbox=outbox,
             clock=now,
-            bell=Bell(folder=settings.wake_dir),
+            bell=bell,
         ),
         clock=now,
-        files=RawFiles(settings.raw_dir),
+        files=files,
         publisher=publisher,
         relay=Relay(engine=engine, outbox=outbox, publisher=publisher, clock=now),
         telling=_telling(settings, engine),
+        polling=Polling(
+            engine=engine,
+            mailboxes=Mailboxes(settings.mailboxes_file),
+            inbox=Inbox(engine, files, bell),
+            lease=Lease(engine=engine, table=leases, name=LOOP, clock=now),
+            clock=now,
+        ),
     )
 
 
@@ -103,6 +118,11 @@ def tell(deps: WorkerDeps) -> None:
     deps.telling.run()
 
 
+def poll(deps: WorkerDeps) -> None:
+    assert deps.polling is not None, "the worker was wired with it"
+    deps.polling.round()
+
+
 SERVICE = Service(
     name=NAME,
     tables=metadata,
@@ -120,6 +140,7 @@ SERVICE = Service(
             Loop(name="checkpoint", seconds=0.5, run=tidy),
             Loop(name="retention", seconds=3600, run=retain),
             Loop(name="notices", seconds=SECONDS, run=tell),
+            Loop(name=LOOP, seconds=LOOP_SECONDS, run=poll),
         ),
     ),
 )

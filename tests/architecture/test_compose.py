@@ -41,6 +41,7 @@ HOLDERS = {
     "OPENAI_API_KEY": {"classifier-worker"},
     "ENDPOINTS_FILE": {"ingest-web", "setup"},
     "endpoints.key": {"ingest-web", "setup"},
+    "MAILBOXES_FILE": {"ingest-worker"},
     "ROLE_PASSWORDS": {"setup"},
     "SESSIONS_URL": {"ingest-web", "writer-web", "audit-web"},
     "SEARCH_URL": {"audit-web", "audit-worker", "setup"},
