@@ -6,13 +6,22 @@ from collections.abc import Callable, Iterable
 
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
+from shared.crm.jobber import JobberReader
+from shared.crm.jobber_api import code_flow as jobber_flow
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.oauth import CodeFlow
 from shared.crm.reader import Reader
 from shared.errors import ConfigurationError
 
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "jobber": JobberReader.of,
+}
+
+# By vendor: the app that a person lets in with `countersign crm authorize`.
+FLOWS: dict[str, Callable[[Account], CodeFlow]] = {
+    "jobber": jobber_flow,
 }
 
 
