@@ -138,11 +138,8 @@ class JobberReader:
 
     def candidates(self, text: str) -> list[Candidate]:
         """Clients by an e-mail address or phone number that a person typed."""
-        for why, found in (
-            ("e-mail", lambda: self.search(email=text)),
-            ("phone", lambda: self.search(phone=text)),
-        ):
-            if readings := found():
+        for key, why in (("email", "e-mail"), ("phone", "phone")):
+            if readings := self.search(**{key: text}):
                 return [
                     Candidate(record=one.ref, title=one.title, why=f"found by {why}")
                     for one in readings

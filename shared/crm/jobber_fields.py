@@ -115,7 +115,9 @@ _VALUES: Final = {
 
 
 def built_in(object_type: str) -> dict[str, FieldMeta]:
-    return {name: _field(object_type, name, *more) for name, *more in TABLE[object_type]}
+    return {
+        name: _field(object_type, name, type_, class_) for name, type_, class_ in TABLE[object_type]
+    }
 
 
 def _field(object_type: str, name: str, type_: str, class_: str | None) -> FieldMeta:

@@ -21,6 +21,7 @@ CODE = "code-1"
 class TokenEndpoint:
     """``is_kind``: the last token but one still works, as apps of before 2024 see it at Jobber."""
 
+    client: tuple[str, str] = CLIENT
     seconds: float = 3600.0
     is_kind: bool = False
     rotates: bool = True
@@ -48,7 +49,7 @@ class TokenEndpoint:
         return [data]
 
     def _answer(self, form: dict[str, str]) -> tuple[str, dict[str, Any]]:
-        if (form.get("client_id"), form.get("client_secret")) != CLIENT:
+        if (form.get("client_id"), form.get("client_secret")) != self.client:
             return "401 Unauthorized", {"error": "invalid_client"}
         if form.get("grant_type") == "authorization_code":
             if form.get("code") != CODE or not form.get("redirect_uri"):

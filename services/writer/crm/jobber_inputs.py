@@ -43,7 +43,7 @@ def client_edit(
     Raises `Rejected` for what Jobber could only do by deleting, and for a closed custom field.
     """
     plain = {name: value for name, value in fields.items() if _is_plain(name)}
-    made = {name: _plain(name, value) for name, value in plain.items()}
+    made: dict[str, Any] = {name: _plain(name, value) for name, value in plain.items()}
     if len(plain) == len(fields):
         return made
     live = client()

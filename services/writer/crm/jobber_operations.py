@@ -36,7 +36,8 @@ def _note(name: str, of: str, note: str, input_type: str) -> Operation:
     return Operation(
         document=(
             f"mutation {name}($id: EncodedId!, $input: {input_type}!) {{ "
-            f"{name}({of}Id: $id, input: $input) {{ {note} {{ id }} userErrors {{ message path }} }} }}"
+            f"{name}({of}Id: $id, input: $input) {{ "
+            f"{note} {{ id }} userErrors {{ message path }} }} }}"
         ),
         inputs=frozenset({"message"}),
     )

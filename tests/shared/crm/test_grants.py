@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +29,18 @@ from shared.crm.grants import (
 from shared.crm.oauth import CodeFlow, code_of
 from shared.crm.sealing import Sealer
 from shared.db import open_database
-from shared.errors import ConfigurationError, CRMUnavailable, Rejected, StoreUnavailable
+from shared.errors import (
+    ConfigurationError,
+    CRMUnavailable,
+    PipelineError,
+    Rejected,
+    StoreUnavailable,
+)
 from shared.faultpoints import wire_killer
 from tests.databases import fresh_database
 from tests.fakes.faulty_crm import Fault, FaultyCrm, served, status
 from tests.fakes.token_endpoint import CLIENT, CODE, TokenEndpoint
 
-ROOT = Path(__file__).parents[3]
 KEY = "ab" * 32
 POINTS = ("grant.begun", "grant.answered", "grant.stored")
 
@@ -78,28 +83,59 @@ class Stage:
     def double_uses(self) -> list[str]:
         return [token for token, count in self.vendor.used.items() if count > 1]
 
-    def process(self, point: str = "") -> subprocess.Popen[str]:
-        script = Path(__file__).with_name("grant_process.py")
-        return subprocess.Popen(
-            [
-                sys.executable,
-                script,
-                self.url,
-                KEY,
-                self.flow.token_url,
-                *([point] if point else []),
-            ],
-            cwd=ROOT,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
     def killed(self, point: str) -> None:
-        process = self.process(point)
-        process.communicate("go\n", timeout=30)
-        assert process.returncode == -9, f"it lived on past {point}"
+        """Another process that needs a token, and dies at ``point``."""
+        child = Child.of(self, point)
+        child.go()
+        assert child.ended() == -signal.SIGKILL, f"it lived on past {point}"
+
+
+@dataclass(kw_only=True)
+class Child:
+    """A process of its own that waits for its start, asks for a token, and says it."""
+
+    pid: int
+    start: int
+    said: int
+
+    @classmethod
+    def of(cls, stage: Stage, point: str = "") -> Child:
+        waits, start = os.pipe()
+        said, says = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(waits)
+            os.close(says)
+            return cls(pid=pid, start=start, said=said)
+        try:
+            os.read(waits, 1)
+            os.write(says, _in_child(stage, point).encode())
+        finally:
+            os._exit(0)
+
+    def go(self) -> None:
+        os.write(self.start, b"x")
+
+    def answer(self) -> str:
+        with os.fdopen(self.said) as pipe:
+            return pipe.read()
+
+    def ended(self) -> int:
+        os.close(self.start)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def _in_child(stage: Stage, point: str) -> str:
+    def kill(name: str) -> None:
+        if name == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    wire_killer(kill)
+    held = Granted(Grants.at(stage.url, KEY), "jobber", stage.flow.next, patience=30.0)
+    try:
+        return held.headers()["Authorization"]
+    except PipelineError as error:
+        return repr(error)
 
 
 @pytest.fixture
@@ -173,12 +209,11 @@ def test_eight_threads_that_need_a_token_at_once_renew_it_once(stage: Stage) -> 
 
 def test_eight_processes_that_need_a_token_at_once_renew_it_once(stage: Stage) -> None:
     stage.give()
-    processes = [stage.process() for _ in range(8)]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = {process.communicate(timeout=60)[0].strip() for process in processes}
+    children = [Child.of(stage) for _ in range(8)]
+    for child in children:
+        child.go()
+    said = {child.answer() for child in children}
+    assert [child.ended() for child in children] == [0] * 8
     assert len(said) == 1
     assert said.pop().removeprefix("Bearer ") in stage.vendor.access
     assert dict(stage.vendor.used) == {"refresh-1": 1}
