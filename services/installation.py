@@ -16,6 +16,7 @@ import click
 
 from services.occupied import refuse_unfit
 from shared.bus.transports.sqlite import url_of
+from shared.crm.grant_settings import READ, WRITE
 from shared.db import in_schema
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError
@@ -25,6 +26,7 @@ from shared.settings import setting
 
 SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
 LOG_NAME = "countersign/log"
+GRANT_KEYS = ("crm-read-grants", "crm-write-grants")
 SIGNING_KEYS = ("decisions.ed25519", "checkpoints.ed25519", "ledger.key")
 PASSED_ON = (
     "OPENAI_API_KEY",
@@ -148,6 +150,10 @@ class Installation:
     def policy(self) -> Path:
         return self.root / "policy.toml"
 
+    def crms(self, *, write: bool) -> Path:
+        """The CRM accounts of one side."""
+        return self.root / f"crms.{'write' if write else 'read'}.toml"
+
     @property
     def public_url(self) -> str:
         return (self.run.public_url or f"http://{self._shown_host()}:{self.run.port}").rstrip("/")
@@ -226,9 +232,9 @@ class Installation:
     def _make_secrets(self) -> None:
         make_keys(self.keys)
         for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
-            path = self.keys / f"{name}.token"
-            if not path.exists():
-                write_secret(path, secrets.token_hex(32).encode())
+            _make_secret(self.keys / f"{name}.token")
+        for name in GRANT_KEYS:
+            _make_secret(self.keys / f"{name}.key")
 
     def environment(self, service: str, role: str) -> dict[str, str]:
         """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""
@@ -250,6 +256,8 @@ class Installation:
         crm = {
             "CRM_URL": self.crm_url,
             "CRM_READ_TOKEN_FILE": str(self.keys / "crm-read.token"),
+            "CRM_READ_GRANTS_URL": self.database(READ),
+            "CRM_READ_GRANTS_KEY_FILE": str(self.keys / "crm-read-grants.key"),
         }
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
@@ -284,11 +292,18 @@ class Installation:
                 **notices,
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
+                "CRM_WRITE_GRANTS_URL": self.database(WRITE),
+                "CRM_WRITE_GRANTS_KEY_FILE": str(self.keys / "crm-write-grants.key"),
             },
             ("audit", "web"): {**log, **status},
             ("audit", "worker"): {**log, **policy, **notices, **management},
         }
         return table[service, role]
+
+
+def _make_secret(path: Path) -> None:
+    if not path.exists():
+        write_secret(path, secrets.token_hex(32).encode())
 
 
 def refuse_lost_keys(folder: Path) -> None:

@@ -108,6 +108,7 @@ def commands() -> dict[str, click.Command]:
     """The commands of the services, by name."""
     from services.audit.commands import export, reindex, verify
     from services.backup.commands import backup, migrate, restore
+    from services.crm_cli import crm
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
@@ -117,6 +118,7 @@ def commands() -> dict[str, click.Command]:
 
     return {
         "backup": backup,
+        "crm": crm,
         "dead": dead,
         "erase": erase,
         "export": export,

@@ -14,6 +14,7 @@ from services.classifier.store import NAME, metadata, outbox, prune
 from shared.bell import Bell
 from shared.bus.publisher import Publisher
 from shared.crm.demo import DemoReader
+from shared.crm.grant_settings import ReadGrantSettings
 from shared.db import open_database, writing
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -27,7 +28,7 @@ THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings):
+class WorkerSettings(BrokerSettings, ReadGrantSettings):
     """Without ``openai_api_key`` and ``openai_base_url`` the rules answer alone."""
 
     policy_file: Path = setting("the policy: what may be proposed at all")

@@ -22,6 +22,7 @@ from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm.demo import DemoReader
+from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -36,7 +37,7 @@ NAME = "writer"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebSettings(ServiceSettings):
+class WebSettings(ServiceSettings, ReadGrantSettings):
     """The web part signs decisions and reads the CRM; it has no write token."""
 
     keys_dir: Path = setting("folder of decisions.ed25519")
@@ -46,7 +47,7 @@ class WebSettings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings, NoticeSettings):
+class WorkerSettings(BrokerSettings, NoticeSettings, ReadGrantSettings, WriteGrantSettings):
     """The worker writes and verifies; it has no signing key."""
 
     keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")

@@ -131,13 +131,15 @@ class Grants:
     engine: Engine
     sealer: Sealer
     clock: Callable[[], datetime] = now
+    # What a person does where a grant is missing or has ended.
+    hint: str = "countersign crm authorize"
     # Pairs that came back while the database was away: only this process knows them.
     _unstored: dict[str, tuple[_Turn, Pair]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def at(cls, url: str, key: str) -> Grants:
+    def at(cls, url: str, key: str, hint: str = "countersign crm authorize") -> Grants:
         """Raises `ConfigurationError` for what is no database or no key."""
-        return cls(engine=open_database(url), sealer=Sealer(key))
+        return cls(engine=open_database(url), sealer=Sealer(key), hint=hint)
 
     def create_tables(self) -> None:
         metadata.create_all(self.engine)
@@ -193,7 +195,7 @@ class Grants:
 
     def _fresh(self, account: str, spent: int | None) -> Access | None:
         with reading(self.engine) as db:
-            row = _known(_row(db, account), account)
+            row = self._known(_row(db, account), account)
         return self._access_of(row) if self._is_fresh(row, spent) else None
 
     def _is_fresh(self, row: Row[Any], spent: int | None) -> bool:
@@ -210,7 +212,7 @@ class Grants:
     def _take(self, account: str, spent: int | None) -> _Turn | None:
         """The lock, with "begun" on disk; ``None``: look again, another is or was at it."""
         with writing(self.engine) as db:
-            row = _known(_row(db, account), account)
+            row = self._known(_row(db, account), account)
             if self._is_fresh(row, spent) or self._is_held(row):
                 return None
             self._refuse(row)
@@ -247,7 +249,7 @@ class Grants:
 
     def _refuse(self, row: Row[Any]) -> None:
         if row.state == ENDED:
-            raise _ended(row.account, row.reason)
+            raise self._ended(row.account, row.reason)
         if row.state == UNANSWERED and parse_instant(row.until) > self.clock():
             raise CRMUnavailable(
                 f"the vendor's answer to renewing the grant of [{row.account}] was lost; "
@@ -270,7 +272,7 @@ class Grants:
             # Whatever is refused at the one more try stays refused.
             is_over = isinstance(error, GrantRefused) or turn.before == UNANSWERED
             if self._settle(turn, ENDED if is_over else READY, str(error) if is_over else ""):
-                raise _ended(turn.account, str(error)) if is_over else error from error
+                raise self._ended(turn.account, str(error)) if is_over else error from error
             return
         reached("grant.answered")
         self._unstored[turn.account] = (turn, pair)
@@ -320,22 +322,20 @@ class Grants:
             "reason": "",
         }
 
+    def _known(self, row: Row[Any] | None, account: str) -> Row[Any]:
+        if row is None:
+            raise Rejected(f"no grant for [{account}]: `{self.hint} {account}`")
+        return row
+
+    def _ended(self, account: str, reason: str) -> GrantRefused:
+        return GrantRefused(
+            f"the grant of [{account}] has ended ({reason}): `{self.hint} {account}`"
+        )
+
 
 def _row(db: Connection, account: str) -> Row[Any] | None:
     return db.execute(select(GRANTS).where(GRANTS.c.account == account)).first()
 
 
-def _known(row: Row[Any] | None, account: str) -> Row[Any]:
-    if row is None:
-        raise Rejected(f"no grant for [{account}]: `countersign crm authorize {account}`")
-    return row
-
-
 def _set(db: Connection, account: str, **values: object) -> None:
     db.execute(update(GRANTS).where(GRANTS.c.account == account).values(values))
-
-
-def _ended(account: str, reason: str) -> GrantRefused:
-    return GrantRefused(
-        f"the grant of [{account}] has ended ({reason}): `countersign crm authorize {account}`"
-    )

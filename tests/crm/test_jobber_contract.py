@@ -83,7 +83,7 @@ def test_every_list_of_a_document_says_how_many(name: str) -> None:
     class Lists(Visitor):
         def enter_field(self, node: FieldNode, *_: Any) -> None:
             field = info.get_field_def()
-            given = {argument.name.value for argument in node.arguments}
+            given = {argument.name.value for argument in node.arguments or ()}
             if field and "first" in set(field.args) - given:
                 unbounded.append(node.name.value)
 
