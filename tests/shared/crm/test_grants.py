@@ -445,6 +445,30 @@ def test_a_pair_outlives_a_store_that_is_away_when_it_comes(
     assert stage.state() == READY
 
 
+def test_a_pair_stored_late_outlives_the_refusal_of_who_took_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.give()
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Grants, "_sealed", away)
+        with pytest.raises(StoreUnavailable):
+            stage.access()
+    stage.clock.forward(seconds=61)
+    stored: list[str] = []
+
+    def refuse(_: str) -> Pair:
+        stored.append(stage.access())
+        raise GrantRefused("unknown")
+
+    found = stage.again().access("jobber", refuse, patience=1)
+    assert [found.text] == stored
+    assert stage.state() == READY
+
+
 def test_a_vendor_that_does_not_rotate_gives_the_same_token_again(stage: Stage) -> None:
     stage.give()
     stage.vendor.rotates = False
