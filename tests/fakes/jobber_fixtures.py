@@ -19,7 +19,7 @@ from tests.fakes.jobber import READ_SCOPES, WRITE_SCOPES, FakeJobber, FaultyJobb
 from tests.fakes.token_endpoint import TokenEndpoint
 
 CLIENTS = {"read": ("client-1", "client-secret-1"), "write": ("client-2", "client-secret-2")}
-TIMEOUT = 1.0
+TIMEOUT = 2.0
 
 
 @dataclass(kw_only=True)
@@ -45,11 +45,11 @@ class Running:
         }
         return Account(name="jobber", vendor="jobber", options=given, grants=self.grants[side])
 
-    def reader(self, **options: str) -> JobberReader:
-        return JobberReader.of(self.account("read", **options), TIMEOUT)
+    def reader(self, timeout: float = TIMEOUT, **options: str) -> JobberReader:
+        return JobberReader.of(self.account("read", **options), timeout)
 
-    def writer(self, **options: str) -> JobberWriter:
-        return JobberWriter(self.account("write", **options), timeout=TIMEOUT)
+    def writer(self, timeout: float = TIMEOUT, **options: str) -> JobberWriter:
+        return JobberWriter(self.account("write", **options), timeout=timeout)
 
 
 def dana(jobber: Jobber, **more: Any) -> RecordRef:
