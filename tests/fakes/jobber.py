@@ -78,6 +78,7 @@ class Jobber:
     deletes: int = 0
     versioning: dict[str, Any] = field(default_factory=lambda: {"version": VERSION})
     points: float = POINTS
+    restored: float = RESTORED
     at: float = field(default_factory=time.monotonic)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     lock: Any = field(default_factory=threading.RLock)
@@ -140,7 +141,7 @@ class Jobber:
 
     def _paid(self, asked: float) -> dict[str, Any] | None:
         moment = time.monotonic()
-        self.points = min(POINTS, self.points + (moment - self.at) * RESTORED)
+        self.points = min(POINTS, self.points + (moment - self.at) * self.restored)
         self.at = moment
         if asked > self.points:
             return None
@@ -151,7 +152,7 @@ class Jobber:
         status = {
             "maximumAvailable": POINTS,
             "currentlyAvailable": self.points,
-            "restoreRate": RESTORED,
+            "restoreRate": self.restored,
         }
         cost = {
             "requestedQueryCost": asked,
