@@ -28,6 +28,7 @@ from shared.bus.connection import connect
 from shared.bus.topology import declare
 from shared.bus.transports.sqlite import file_of
 from shared.bus.transports.sqlite.store import release_owner
+from shared.crm.grant_settings import READ, WRITE
 from shared.errors import ConfigurationError
 from shared.migrations import bring_up
 from shared.processes import die_with, show_name
@@ -149,7 +150,7 @@ def supervise(home: Installation) -> Supervisor:
 
 def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
-    for name in (*(service.name for service in SERVICES), "sessions"):
+    for name in (*(service.name for service in SERVICES), "sessions", READ, WRITE):
         bring_up(home.database(name), name)
     connection = connect(home.bus_url)
     declare(connection)

@@ -16,6 +16,7 @@ import click
 
 from services.occupied import refuse_unfit
 from shared.bus.transports.sqlite import url_of
+from shared.crm.grant_settings import READ, WRITE
 from shared.db import in_schema
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError
@@ -25,6 +26,7 @@ from shared.settings import setting
 
 SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
 LOG_NAME = "countersign/log"
+GRANT_KEYS = ("crm-read-grants", "crm-write-grants")
 SIGNING_KEYS = ("decisions.ed25519", "checkpoints.ed25519", "ledger.key")
 PASSED_ON = (
     "OPENAI_API_KEY",
@@ -152,6 +154,10 @@ class Installation:
     def policy(self) -> Path:
         return self.root / "policy.toml"
 
+    def crms(self, *, write: bool) -> Path:
+        """The CRM accounts of one side."""
+        return self.root / f"crms.{'write' if write else 'read'}.toml"
+
     @property
     def public_url(self) -> str:
         return (self.run.public_url or f"http://{self._shown_host()}:{self.run.port}").rstrip("/")
@@ -230,9 +236,9 @@ class Installation:
     def _make_secrets(self) -> None:
         make_keys(self.keys)
         for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
-            path = self.keys / f"{name}.token"
-            if not path.exists():
-                write_secret(path, secrets.token_hex(32).encode())
+            _make_secret(self.keys / f"{name}.token")
+        for name in GRANT_KEYS:
+            _make_secret(self.keys / f"{name}.key")
 
     def environment(self, service: str, role: str) -> dict[str, str]:
         """Exactly the variables that one part gets: ``role`` is ``web`` or ``worker``."""
@@ -254,8 +260,10 @@ class Installation:
         crm = {
             "CRM_URL": self.crm_url,
             "CRM_READ_TOKEN_FILE": str(self.keys / "crm-read.token"),
+            "CRM_READ_GRANTS_URL": self.database(READ),
+            "CRM_READ_GRANTS_KEY_FILE": str(self.keys / "crm-read-grants.key"),
         }
-        crm |= self._given("CRMS_READ_FILE", self.root / "crms.read.toml")
+        crm |= self._given("CRMS_READ_FILE", self.crms(write=False))
         people = {"PEOPLE_FILE": str(self.people)}
         raw = {"RAW_DIR": str(self.root / "raw")}
         management = {"BROKER_MANAGEMENT_URL": self.run.broker_management_url}
@@ -298,7 +306,9 @@ class Installation:
                 **notices,
                 "KEYS_DIR": keys,
                 "CRM_WRITE_TOKEN_FILE": str(self.keys / "crm-write.token"),
-                **self._given("CRMS_WRITE_FILE", self.root / "crms.write.toml"),
+                **self._given("CRMS_WRITE_FILE", self.crms(write=True)),
+                "CRM_WRITE_GRANTS_URL": self.database(WRITE),
+                "CRM_WRITE_GRANTS_KEY_FILE": str(self.keys / "crm-write-grants.key"),
             },
             ("audit", "web"): {**log, **status},
             ("audit", "worker"): {**log, **policy, **notices, **management},
@@ -308,6 +318,11 @@ class Installation:
     def _given(self, variable: str, path: Path) -> dict[str, str]:
         """A file that an admin may write; nothing where there is none."""
         return {variable: str(path)} if path.exists() else {}
+
+
+def _make_secret(path: Path) -> None:
+    if not path.exists():
+        write_secret(path, secrets.token_hex(32).encode())
 
 
 def refuse_lost_keys(folder: Path) -> None:

@@ -46,6 +46,10 @@ class OwnEnvironment:
     def policy(self) -> Path:
         return Path(self._value("policy_file"))
 
+    def crms(self, *, write: bool) -> Path:
+        """The CRM accounts of one side."""
+        return Path(self._value("crms_write_file" if write else "crms_read_file"))
+
     @property
     def public_url(self) -> str:
         return self._value("public_url").rstrip("/")

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
+from shared.crm.grant_settings import READ, WRITE
 from shared.db import translated
 from shared.domain.topics import AUDIT, CLASSIFIER, INGEST, SERVICES, WRITER
 from shared.errors import ConfigurationError
@@ -19,7 +20,9 @@ OWNER: Final = "countersign"
 RECONCILER: Final = "reconciler"
 ROLES: Final = (*SERVICES, RECONCILER)
 SESSIONS: Final = "sessions"
-SCHEMAS: Final = (*SERVICES, SESSIONS)
+GRANTS: Final[Mapping[str, tuple[str, ...]]] = {READ: (CLASSIFIER, WRITER), WRITE: (WRITER,)}
+"""Who has which side's grants for the CRMs; only whoever has its key can open them."""
+SCHEMAS: Final = (*SERVICES, SESSIONS, *GRANTS)
 
 # Whose web processes sign people in.
 WITH_PAGES: Final = (INGEST, WRITER, AUDIT)
@@ -160,7 +163,7 @@ def _schema(schema: str) -> Iterator[str]:
     yield f"REVOKE ALL ON SCHEMA {schema} FROM {everyone}"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {everyone}"
     yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM {everyone}"
-    users = WITH_PAGES if schema == SESSIONS else (schema,)
+    users = WITH_PAGES if schema == SESSIONS else GRANTS.get(schema, (schema,))
     for role in users:
         yield f"GRANT USAGE ON SCHEMA {schema} TO {role}"
         yield f"GRANT {EVERYTHING} ON ALL TABLES IN SCHEMA {schema} TO {role}"

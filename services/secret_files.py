@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 MADE: Final = "made"
 SEARCH_USER: Final = "elastic"
-TOKENS: Final = ("crm-read", "crm-write", "crm-webhook", "metrics")
+TOKENS: Final = (
+    "crm-read",
+    "crm-write",
+    "crm-webhook",
+    "metrics",
+    "crm-read-grants",
+    "crm-write-grants",
+)
 SERVER_UIDS: Final = {"postgres": 999, "rabbitmq": 999, "elasticsearch": 1000}
 """The users that the official images run their servers as."""
 
@@ -119,6 +126,7 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
     """What each secret setting is for this process."""
     from services.rights import RECONCILER, ROLES, SESSIONS
     from shared.bus.definitions import ADMIN
+    from shared.crm.grant_settings import READ, WRITE
     from shared.db import in_schema
 
     def database(role: str) -> str:
@@ -143,6 +151,10 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
         "SEARCH_URL": f"http://{SEARCH_USER}:{texts[SEARCH_USER]}@{settings.search_host}",
         "CRM_READ_TOKEN": texts["crm-read"],
         "CRM_WRITE_TOKEN": texts["crm-write"],
+        "CRM_READ_GRANTS_URL": in_schema(database(role), READ),
+        "CRM_READ_GRANTS_KEY": texts["crm-read-grants"],
+        "CRM_WRITE_GRANTS_URL": in_schema(database(role), WRITE),
+        "CRM_WRITE_GRANTS_KEY": texts["crm-write-grants"],
         "CRM_WEBHOOK_SECRET": f"whsec_{webhook}",
         "METRICS_TOKEN": texts["metrics"],
     }

@@ -114,6 +114,7 @@ def commands() -> dict[str, click.Command]:
     """The commands of the services, by name."""
     from services.audit.commands import export, reindex, verify
     from services.backup.commands import backup, migrate, restore
+    from services.crm_cli import crm
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
@@ -125,6 +126,7 @@ def commands() -> dict[str, click.Command]:
 
     return {
         "backup": backup,
+        "crm": crm,
         "dead": dead,
         "doctor": doctor,
         "erase": erase,

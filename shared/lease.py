@@ -64,7 +64,7 @@ class Lease:
         row = connection.execute(self._query()).first()
         now = self.clock()
         is_foreign = row is not None and row.owner != self.owner
-        if row and is_foreign and parse_instant(row.until) > now and not _is_dead(row.owner):
+        if row and is_foreign and parse_instant(row.until) > now and not is_dead(row.owner):
             return None
         fence = 1 if row is None else row.fence + (row.owner != self.owner)
         until = rfc3339(now + timedelta(seconds=SECONDS))
@@ -82,7 +82,7 @@ class Lease:
             connection.execute(self.table.delete().where(mine))
 
 
-def _is_dead(owner: str) -> bool:
+def is_dead(owner: str) -> bool:
     """Only a process of this very host can be seen to be dead."""
     host, _, pid = owner.rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():

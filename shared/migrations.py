@@ -11,6 +11,8 @@ from sqlalchemy import Engine, inspect, text
 from shared.db import make_schema, open_database, reading, writing
 from shared.errors import ConfigurationError, StoreUnavailable
 
+# Two databases of the same form, one for each side of the CRMs.
+SAME_FORM = {"grants_read": "grants", "grants_write": "grants"}
 SCRIPTS = Path(__file__).resolve().parent.parent / "deploy" / "migrations"
 REVISION = re.compile(r'^revision = "([0-9a-z_]+)"', re.MULTILINE)
 
@@ -84,7 +86,7 @@ def config_for(service: str) -> Any:
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    config.set_main_option("version_locations", str(SCRIPTS / service))
+    config.set_main_option("version_locations", str(_folder(service)))
     config.set_main_option("path_separator", "newline")
     return config
 
@@ -99,9 +101,13 @@ def _found(engine: Engine) -> str | None:
 
 def _known(service: str) -> list[str]:
     """The revisions in order: their files are numbered."""
-    files = sorted((SCRIPTS / service).glob("[0-9]*.py"))
+    files = sorted(_folder(service).glob("[0-9]*.py"))
     found = [REVISION.search(file.read_text()) for file in files]
     return [match.group(1) for match in found if match]
+
+
+def _folder(service: str) -> Path:
+    return SCRIPTS / SAME_FORM.get(service, service)
 
 
 def _upgrade(engine: Engine, service: str, revision: str) -> None:

@@ -16,6 +16,7 @@ from shared.bus.publisher import Publisher
 from shared.crm import Reader, readers
 from shared.crm.accounts import accounts_of
 from shared.crm.demo import DemoReader
+from shared.crm.grant_settings import ReadGrantSettings
 from shared.db import open_database, writing
 from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
@@ -31,7 +32,7 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings):
+class WorkerSettings(BrokerSettings, ReadGrantSettings):
     """Without ``openai_api_key`` and ``openai_base_url`` the rules answer alone."""
 
     policy_file: Path = setting("the policy: what may be proposed at all")
@@ -69,7 +70,8 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
 
 def _readers(settings: WorkerSettings) -> dict[str, Reader]:
     """The CRM accounts in the order that counts; without any of one's own, the demo CRM."""
-    accounts = [one for one in accounts_of(settings.crms_read) if one.sandbox_of is None]
+    found = accounts_of(settings.crms_read, settings.read_grants())
+    accounts = [one for one in found if one.sandbox_of is None]
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=SECONDS)
     return {**readers(accounts, timeout=SECONDS), demo.crm: demo}
 

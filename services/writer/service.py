@@ -27,6 +27,7 @@ from shared.bell import Bell
 from shared.crm import readers
 from shared.crm.accounts import accounts_of
 from shared.crm.demo import CRM, DemoReader
+from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -41,7 +42,7 @@ NAME = "writer"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebSettings(ServiceSettings):
+class WebSettings(ServiceSettings, ReadGrantSettings):
     """The web part signs decisions and reads the CRM; it has no write token."""
 
     keys_dir: Path = setting("folder of decisions.ed25519")
@@ -52,7 +53,7 @@ class WebSettings(ServiceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(BrokerSettings, NoticeSettings):
+class WorkerSettings(BrokerSettings, NoticeSettings, ReadGrantSettings, WriteGrantSettings):
     """The worker writes and verifies; it has no signing key."""
 
     keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")
@@ -124,7 +125,8 @@ class Connectors:
 def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -> Connectors:
     """Raises `ConfigurationError` for an account that cannot be."""
     accounts = accounts_of(settings.crms_read)
-    others = {one.name: writer_of(one) for one in accounts_of(settings.crms_write)}
+    written = accounts_of(settings.crms_write, settings.write_grants())
+    others = {one.name: writer_of(one) for one in written}
     demo = DemoWriter(settings.crm_url, settings.crm_write_token)
     shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
     return Connectors(
@@ -137,7 +139,8 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
 def _readers(
     settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
 ) -> dict[str, ReadsRecords]:
-    others = readers(accounts_of(settings.crms_read), timeout=timeout)
+    accounts = accounts_of(settings.crms_read, settings.read_grants())
+    others = readers(accounts, timeout=timeout)
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
     return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
 

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.hubspot import HubSpotReader
+from shared.crm.jobber import JobberReader
+from shared.crm.jobber_api import code_flow as jobber_flow
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.oauth import CodeFlow
 from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
 from shared.errors import ConfigurationError
@@ -16,7 +19,13 @@ from shared.errors import ConfigurationError
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
     "hubspot": HubSpotReader.of,
+    "jobber": JobberReader.of,
     "pipedrive": PipedriveReader.of,
+}
+
+# By vendor: the app that a person lets in with `countersign crm authorize`.
+FLOWS: dict[str, Callable[[Account], CodeFlow]] = {
+    "jobber": jobber_flow,
 }
 
 

@@ -6,11 +6,12 @@ import ipaddress
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from shared.crm.grants import Grants
 from shared.errors import ConfigurationError
 
 FILE_ENDING: Final = "_file"
@@ -22,12 +23,20 @@ class Account:
 
     ``name`` stands in every record reference and in the policy; ``sandbox_of`` names the account
     that this one stands in for. ``options`` are the vendor's own: tokens, ids, addresses.
+    ``grants`` are those of its side.
     """
 
     name: str
     vendor: str
     options: Mapping[str, str]
     sandbox_of: str | None = None
+    grants: Grants | None = field(default=None, repr=False)
+
+    def need_grants(self) -> Grants:
+        """Raises `ConfigurationError` where this process was given none."""
+        if self.grants is None:
+            raise ConfigurationError(f"the CRM account [{self.name}] needs the database of grants")
+        return self.grants
 
     def need(self, option: str) -> str:
         """Raises `ConfigurationError` where the file does not give it."""
@@ -57,7 +66,7 @@ class Account:
         return number
 
 
-def accounts_of(text: str) -> tuple[Account, ...]:
+def accounts_of(text: str, grants: Grants | None = None) -> tuple[Account, ...]:
     """The accounts of a TOML text, in its order; none of an empty one.
 
     An option whose name ends in ``_file`` is read from the file that it names. Raises
@@ -68,16 +77,20 @@ def accounts_of(text: str) -> tuple[Account, ...]:
     except tomllib.TOMLDecodeError as error:
         # Its own words may quote what stands there.
         raise ConfigurationError("the file of CRM accounts is no TOML") from error
-    return tuple(_account(name, table) for name, table in tables.items())
+    return tuple(_account(name, table, grants) for name, table in tables.items())
 
 
-def _account(name: str, table: Any) -> Account:
+def _account(name: str, table: Any, grants: Grants | None) -> Account:
     if not isinstance(table, dict):
         raise ConfigurationError(f"CRM accounts are tables: [{name}]")
     options = dict(_option(name, key, value) for key, value in table.items())
     vendor = options.pop("vendor", name)
     return Account(
-        name=name, vendor=vendor, sandbox_of=options.pop("sandbox_of", None), options=options
+        name=name,
+        vendor=vendor,
+        sandbox_of=options.pop("sandbox_of", None),
+        options=options,
+        grants=grants,
     )
 
 

@@ -116,6 +116,19 @@ def exchange(
         )
 
 
+def was_never_sent(error: Exception) -> bool:
+    """Whether this failure of an exchange means that no connection came about."""
+    from requests import ConnectTimeout
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    return isinstance(error, ConnectTimeout) or isinstance(
+        cause, NewConnectionError | ConnectTimeoutError
+    )
+
+
 def path_of(template: str, **ids: str) -> str:
     """``template`` with its ids. Raises `NotFound` for an id that could change the path."""
     for value in ids.values():

@@ -37,6 +37,10 @@ COMMANDS = {
 HOLDERS = {
     "CRM_WRITE_TOKEN": {"writer-worker", "demo-crm"},
     "CRM_READ_TOKEN": {"classifier-worker", "writer-web", "writer-worker", "demo-crm"},
+    "CRM_READ_GRANTS_URL": {"classifier-worker", "writer-web", "writer-worker"},
+    "CRM_READ_GRANTS_KEY": {"classifier-worker", "writer-web", "writer-worker"},
+    "CRM_WRITE_GRANTS_URL": {"writer-worker"},
+    "CRM_WRITE_GRANTS_KEY": {"writer-worker"},
     "CRM_WEBHOOK_SECRET": {"demo-crm", "setup"},
     "OPENAI_API_KEY": {"classifier-worker"},
     "ENDPOINTS_FILE": {"ingest-web", "setup"},

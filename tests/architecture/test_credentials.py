@@ -15,6 +15,10 @@ HOLDERS = {
     "CRM_READ_TOKEN_FILE": {"classifier.worker", "writer.web", "writer.worker"},
     "CRMS_READ_FILE": {"classifier.worker", "writer.web", "writer.worker"},
     "CRMS_WRITE_FILE": {"writer.worker"},
+    "CRM_READ_GRANTS_URL": {"classifier.worker", "writer.web", "writer.worker"},
+    "CRM_READ_GRANTS_KEY_FILE": {"classifier.worker", "writer.web", "writer.worker"},
+    "CRM_WRITE_GRANTS_URL": {"writer.worker"},
+    "CRM_WRITE_GRANTS_KEY_FILE": {"writer.worker"},
     "OPENAI_API_KEY": {"classifier.worker"},
     "ENDPOINTS_FILE": {"ingest.web"},
     "RECONCILER_DATABASE_URL": {"audit.web", "audit.worker"},
@@ -47,13 +51,17 @@ def test_a_credential_is_given_to_its_holders_only(
     assert given == HOLDERS[variable], f"{variable} is given to {given - HOLDERS[variable]}"
 
 
-def test_no_settings_class_but_the_writers_worker_knows_the_write_token() -> None:
+WRITE_SECRETS = ("crm_write_token", "crms_write", "crm_write_grants_url", "crm_write_grants_key")
+
+
+@pytest.mark.parametrize("secret", WRITE_SECRETS)
+def test_no_settings_class_but_the_writers_worker_knows_how_to_write(secret: str) -> None:
     knowing = {
         f"{service.name}.{role}"
         for service in SERVICES
         for role in ("web", "worker")
         if (part := getattr(service, role)) is not None
-        and {"crm_write_token", "crms_write"} & set(part.settings.__dataclass_fields__)
+        and secret in part.settings.__dataclass_fields__
     }
     assert knowing == {"writer.worker"}
 

@@ -16,18 +16,17 @@ from sqlalchemy.engine import make_url
 
 from services import rights
 from services.audit.tables import ENTRIES
-from services.embedded import SERVICES
 from shared.db import in_schema, make_schema, open_database
 from shared.errors import ConfigurationError
 from shared.migrations import migrate
 from tests.contracts.postgresql import fresh_postgresql
 
 FILE = Path(__file__).parents[2] / "deploy" / "postgresql" / "roles.sql"
-SCHEMAS = ("ingest", "classifier", "writer", "audit", "sessions")
+SCHEMAS = ("ingest", "classifier", "writer", "audit", "sessions", "grants_read", "grants_write")
 OWN = {
     "ingest": {"ingest", "sessions"},
-    "classifier": {"classifier"},
-    "writer": {"writer", "sessions"},
+    "classifier": {"classifier", "grants_read"},
+    "writer": {"writer", "sessions", "grants_read", "grants_write"},
     "audit": {"audit", "sessions"},
     "reconciler": set[str](),
 }
@@ -98,7 +97,7 @@ class Opened:
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Opened]:
     with fresh_postgresql() as url:
-        for name in (*(service.name for service in SERVICES), "sessions"):
+        for name in SCHEMAS:
             engine = open_database(in_schema(url, name))
             make_schema(engine)
             migrate(engine, name)

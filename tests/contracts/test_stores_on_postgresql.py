@@ -18,6 +18,7 @@ SUITES = (
     "tests/classifier/test_handlers.py",
     "tests/shared/test_worker.py",
     "tests/shared/test_sessions.py",
+    "tests/shared/crm/test_grants.py",
     "tests/shared/test_web.py",
 )
 # They look into the SQLite file themselves, or start a command that opens it.

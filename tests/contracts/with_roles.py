@@ -14,6 +14,7 @@ from services import rights
 from services.embedded import prepare_databases, supervise
 from services.installation import Installation, RunSettings
 from services.wiring import endpoints_of, first_admin, first_endpoints
+from shared.crm.grant_settings import READ, WRITE
 from shared.db import in_schema, open_database
 from shared.logs import configure_logs
 from shared.settings import load_settings
@@ -24,7 +25,8 @@ class Separated(Installation):
     """The URL of each part names the role of its service; the sessions are read by the pages."""
 
     def database(self, name: str) -> str:
-        role = "writer" if name == "sessions" else name
+        # Embedded, the web pool and the workers name the same database: the writer has all of these.
+        role = "writer" if name in {"sessions", READ, WRITE} else name
         return in_schema(_as(self.run.database_url, role), name)
 
     @property

@@ -9,6 +9,7 @@ from sqlalchemy import MetaData, text
 
 from services.embedded import SERVICES
 from shared import sessions
+from shared.crm import grants
 from shared.db import open_database, writing
 from shared.errors import ConfigurationError
 from shared.migrations import migrate
@@ -16,6 +17,8 @@ from shared.migrations import migrate
 TABLES: dict[str, MetaData] = {
     **{service.name: service.tables for service in SERVICES},
     "sessions": sessions.metadata,
+    "grants_read": grants.metadata,
+    "grants_write": grants.metadata,
 }
 
 

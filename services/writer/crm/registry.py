@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from services.writer.crm.hubspot import HubSpotWriter
+from services.writer.crm.jobber import JobberWriter
 from services.writer.crm.pipedrive import PipedriveWriter
 from shared.crm.accounts import Account
 from shared.domain.record import RecordRef
@@ -50,6 +51,7 @@ class Writer(Protocol):
 # By vendor: makes the writer of an account.
 WRITERS: dict[str, Callable[[Account], Writer]] = {
     "hubspot": HubSpotWriter.of,
+    "jobber": JobberWriter.of,
     "pipedrive": PipedriveWriter.of,
 }
 

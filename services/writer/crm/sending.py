@@ -9,7 +9,14 @@ from services.writer.crm import OutcomeUnknown
 from shared.crm.authorization import Authorization
 from shared.crm.client import Heed, Judge, heed_retry_after, no_judgement
 from shared.crm.pace import Pace
-from shared.crm.transport import Answer, exchange, new_session, path_of, rejection
+from shared.crm.transport import (
+    Answer,
+    exchange,
+    new_session,
+    path_of,
+    rejection,
+    was_never_sent,
+)
 from shared.errors import CRMUnavailable, Rejected
 
 # A method and the template of a path: `("PATCH", "/contacts/{id}")`.
@@ -133,15 +140,7 @@ def _refusal_of(answer: Answer) -> Rejected | CRMUnavailable | OutcomeUnknown | 
 
 def _cut_off(error: Exception) -> CRMUnavailable | OutcomeUnknown:
     """`CRMUnavailable` only where no connection came about, so that nothing can have been sent."""
-    from requests import ConnectTimeout
-    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
-
-    cause = error.args[0] if error.args else None
-    if isinstance(cause, MaxRetryError):
-        cause = cause.reason
-    if isinstance(error, ConnectTimeout) or isinstance(
-        cause, NewConnectionError | ConnectTimeoutError
-    ):
+    if was_never_sent(error):
         return CRMUnavailable(f"the CRM cannot be reached: {type(error).__name__}")
     return OutcomeUnknown(f"no answer to a write that was sent: {type(error).__name__}")
 
