@@ -1,0 +1,144 @@
+"""What Salesforce says of its objects: fields with their class, stages, and a cache of it all.
+
+https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_sobject_describe.htm
+A description is the one of the user who asks: ``updateable`` includes the field-level security.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from shared.crm.client import Client
+from shared.crm.metadata import FieldMeta
+from shared.crm.transport import path_of
+from shared.errors import CRMUnavailable
+
+# A description is used this long without a question, and then asked for only if it changed.
+FRESH_SECONDS: Final = 300.0
+
+_TYPES: Final = {
+    "email": "email",
+    "phone": "phone",
+    "date": "date",
+    "datetime": "datetime",
+    "picklist": "enum",
+    "boolean": "boolean",
+    "currency": "money",
+    "percent": "money",
+    "reference": "reference",
+    "id": "reference",
+}
+_COMPUTED_TYPES: Final = frozenset({"id", "address", "location"})
+_MONEY: Final = frozenset({"CurrencyIsoCode", "Pricebook2Id", "ContractId"})
+_OWNERS: Final = frozenset({"User", "Group", "Queue"})
+_CONSENT: Final = frozenset({"HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall", "IndividualId"})
+_STAGE: Final = frozenset(
+    {
+        "StageName",
+        "Status",
+        "IsConverted",
+        "IsClosed",
+        "IsWon",
+        "ForecastCategory",
+        "ForecastCategoryName",
+    }
+)
+# The picklists in which an object's stages are told.
+STAGES: Final = {"opportunities": "StageName", "leads": "Status", "cases": "Status"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    body: Mapping[str, Any]
+    changed: str | None
+    asked_at: float
+
+
+class Descriptions:
+    """Each object's description as the CRM gave it, asked for at most every few minutes."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+
+    def of(self, sobject: str) -> Mapping[str, Any]:
+        """Raises as `Client.get` does, and `KeyError` and the like for another form."""
+        with self._lock:
+            known = self._known.get(sobject)
+            if known is None or self._clock() - known.asked_at >= FRESH_SECONDS:
+                known = self._known[sobject] = self._ask(sobject, known)
+        return known.body
+
+    def fields(self, sobject: str) -> dict[str, FieldMeta]:
+        return {row["name"]: field_of(row) for row in self.of(sobject)["fields"]}
+
+    def stages(self, sobject: str, field: str) -> dict[str, str]:
+        """From value to label, in the CRM's order."""
+        rows = (row for row in self.of(sobject)["fields"] if row["name"] == field)
+        return {
+            choice["value"]: choice["label"]
+            for row in rows
+            for choice in row["picklistValues"]
+            if choice["active"]
+        }
+
+    def phones(self, sobject: str) -> list[str]:
+        """The fields in which this user may look for a phone number."""
+        return [
+            row["name"]
+            for row in self.of(sobject)["fields"]
+            if row["type"] == "phone" and row["filterable"] and "Fax" not in row["name"]
+        ]
+
+    def _ask(self, sobject: str, known: _Known | None) -> _Known:
+        path = path_of("/sobjects/{object}/describe", object=sobject)
+        condition = {"If-Modified-Since": known.changed} if known and known.changed else {}
+        answer = self._client.get(path, headers=condition)
+        if known is not None and answer.status == 304:
+            return replace(known, asked_at=self._clock())
+        if not isinstance(answer.data, dict) or not isinstance(answer.data.get("fields"), list):
+            raise CRMUnavailable("the CRM described an object without its fields")
+        changed = answer.headers.get("Last-Modified")
+        return _Known(body=answer.data, changed=changed, asked_at=self._clock())
+
+
+def field_of(row: Mapping[str, Any]) -> FieldMeta:
+    """One field of a description. Raises `KeyError` and the like for another form."""
+    is_enum = row["type"] == "picklist"
+    choices = tuple(one["value"] for one in row["picklistValues"] if one["active"])
+    is_read_only = (
+        not row["updateable"]
+        or row["calculated"]
+        or row["autoNumber"]
+        or row["type"] in _COMPUTED_TYPES
+    )
+    return FieldMeta(
+        name=row["name"],
+        label=row["label"],
+        type=_TYPES.get(row["type"], "text"),
+        max_length=row["length"] or None,
+        allowed_values=choices if is_enum else None,
+        read_only=is_read_only,
+        field_class=_class_of(row) or ("read_only" if is_read_only else None),
+    )
+
+
+def _class_of(row: Mapping[str, Any]) -> str | None:
+    name, kind, targets = row["name"], row["type"], set(row["referenceTo"])
+    if row["encrypted"] or kind == "encryptedstring":
+        return "sensitive"
+    if kind in {"currency", "percent"} or name in _MONEY:
+        return "money"
+    if name == "OwnerId" or _OWNERS & targets:
+        return "owner"
+    if name == "RecordTypeId":
+        return "permission"
+    if name in _CONSENT or "Individual" in targets:
+        return "consent"
+    return "stage" if name in _STAGE else None
