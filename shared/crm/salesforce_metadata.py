@@ -76,7 +76,14 @@ class Descriptions:
         return known.body
 
     def fields(self, sobject: str) -> dict[str, FieldMeta]:
-        return {row["name"]: field_of(row) for row in self.of(sobject)["fields"]}
+        """As this user sees them, where the user may update the object at all.
+
+        To a user who may only read, every field says that it cannot be updated; then the field's
+        own nature tells, and the rights of the user who writes are seen when it writes.
+        """
+        body = self.of(sobject)
+        may_update = body.get("updateable", True) is True
+        return {row["name"]: field_of(row, may_update=may_update) for row in body["fields"]}
 
     def stages(self, sobject: str, field: str) -> dict[str, str]:
         """From value to label, in the CRM's order."""
@@ -108,15 +115,15 @@ class Descriptions:
         return _Known(body=answer.data, changed=changed, asked_at=self._clock())
 
 
-def field_of(row: Mapping[str, Any]) -> FieldMeta:
-    """One field of a description. Raises `KeyError` and the like for another form."""
+def field_of(row: Mapping[str, Any], *, may_update: bool = True) -> FieldMeta:
+    """One field of a description. ``may_update``: the describing user may update the object.
+
+    Raises `KeyError` and the like for another form.
+    """
     is_enum = row["type"] == "picklist"
     choices = tuple(one["value"] for one in row["picklistValues"] if one["active"])
-    is_read_only = (
-        not row["updateable"]
-        or row["calculated"]
-        or row["autoNumber"]
-        or row["type"] in _COMPUTED_TYPES
+    is_read_only = _is_computed(row) or (
+        not row["updateable"] if may_update else _is_kept_by_crm(row)
     )
     return FieldMeta(
         name=row["name"],
@@ -127,6 +134,21 @@ def field_of(row: Mapping[str, Any]) -> FieldMeta:
         read_only=is_read_only,
         field_class=_class_of(row) or ("read_only" if is_read_only else None),
     )
+
+
+def _is_computed(row: Mapping[str, Any]) -> bool:
+    return bool(row["calculated"] or row["autoNumber"] or row["type"] in _COMPUTED_TYPES)
+
+
+def _is_kept_by_crm(row: Mapping[str, Any]) -> bool:
+    """Told without the rights of a user: what has no rights of its own and need not be given.
+
+    Rights cannot be set for system fields nor for required ones; only the latter must be given.
+    """
+    if row["permissionable"]:
+        return False
+    is_composed_name = row.get("extraTypeInfo") == "personname"
+    return bool(is_composed_name or row["nillable"] or row["defaultedOnCreate"])
 
 
 def _class_of(row: Mapping[str, Any]) -> str | None:

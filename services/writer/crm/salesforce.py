@@ -67,6 +67,7 @@ CLOSED = frozenset(
         "MasterRecordId", "SystemModstamp", "attributes",
     }
 )  # fmt: skip
+_CLOSED_IN_ANY_CASE: Final = frozenset(map(str.lower, CLOSED))
 # A name and nothing that could reach into another record.
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 # For how long a person that we made is looked for where no field of its own names the change.
@@ -235,7 +236,8 @@ def _judged(answer: Answer) -> Rejected | Unavailable | None:
 
 def _require_open(fields: Mapping[str, Scalar]) -> None:
     for name in fields:
-        if name in CLOSED or not _FIELD.fullmatch(name):
+        # The CRM takes names in any case.
+        if name.lower() in _CLOSED_IN_ANY_CASE or not _FIELD.fullmatch(name):
             raise Rejected(f"{name} is never written by this product")
     if not fields:
         raise Rejected("there is nothing to write")
