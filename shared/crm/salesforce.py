@@ -22,6 +22,7 @@ from shared.crm.salesforce_connection import (
     field_option,
     is_same_id,
     judged,
+    ref_of,
     rights_of,
 )
 from shared.crm.salesforce_history import changes_by, changes_of, told
@@ -163,6 +164,7 @@ class SalesforceReader:
             "external id": self._by_external_id,
             "order number": self._by_order_number,
             "case number": self._by_case_number,
+            "id": self._by_id,
         }
         for what, way in ways.items():
             if 0 < len(typed) <= LONGEST and (found := way(typed)):
@@ -238,6 +240,13 @@ class SalesforceReader:
     def _by_case_number(self, number: str) -> list[Reading]:
         is_number = number.isascii() and number.isdigit()
         return self._records("cases", "CaseNumber" if is_number else None, number)
+
+    def _by_id(self, id_: str) -> list[Reading]:
+        ref = ref_of(id_, self.crm)
+        try:
+            return [self.read(ref)] if ref else []
+        except NotFound:
+            return []
 
     def _records(self, type_: str, field: str | None, value: str) -> list[Reading]:
         if field is None:

@@ -31,6 +31,16 @@ SOBJECTS: Final = {
     "tasks": "Task",
 }
 PEOPLE: Final = {"contacts": "Contact", "leads": "Lead"}
+# By the first characters of an id.
+PREFIXES: Final = {
+    "001": "accounts",
+    "003": "contacts",
+    "006": "opportunities",
+    "00Q": "leads",
+    "00T": "tasks",
+    "00U": "events",
+    "500": "cases",
+}
 # What stands in the subject of our notes and in the description of people that we made.
 MARK: Final = "Countersign change"
 
@@ -185,6 +195,12 @@ def mark_in(text: object) -> str | None:
     """The change that a subject or a description speaks of."""
     found = _MARKED.search(text) if isinstance(text, str) else None
     return found[1] if found else None
+
+
+def ref_of(id_: str, crm: str) -> RecordRef | None:
+    """The record that an id names by itself."""
+    type_ = PREFIXES.get(id_[:3]) if _ID.fullmatch(id_) else None
+    return RecordRef(crm=crm, type=type_, id=id_) if type_ else None
 
 
 def is_same_id(one: object, other: str) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.crm.metadata import CrmChange
-from shared.crm.salesforce_connection import SOBJECTS, NotOffered, mark_in
+from shared.crm.salesforce_connection import SOBJECTS, NotOffered, mark_in, ref_of
 from shared.crm.salesforce_soql import Ask, Row, any_of, instant, moment, quoted, select
 from shared.crm.transport import scalar
 from shared.domain.record import HistoryItem, RecordRef
@@ -26,14 +26,6 @@ HISTORIES: Final = {
     "contacts": ("ContactHistory", "ContactId"),
     "leads": ("LeadHistory", "LeadId"),
     "opportunities": ("OpportunityFieldHistory", "OpportunityId"),
-}
-# By the first characters of an id: what a task or an event is about.
-_PREFIXES: Final = {
-    "001": "accounts",
-    "003": "contacts",
-    "006": "opportunities",
-    "00Q": "leads",
-    "500": "cases",
 }
 _CREATED: Final = "created"
 _KINDS: Final = {"Call": "call", "Email": "mail", "ListEmail": "mail"}
@@ -116,6 +108,7 @@ def _silent(
     for row in rows:
         ref = RecordRef(crm=crm, type=type_, id=row["Id"])
         if ref not in told_of:
+            # A line of history made of the record's own stamps.
             seen = {"CreatedDate": row["LastModifiedDate"], "CreatedBy": row["LastModifiedBy"]}
             yield _line(seen, ref, "field")
 
@@ -175,10 +168,8 @@ def _offered(ask: Ask, soql: str) -> list[Row]:
 
 def about(row: Row, crm: str) -> RecordRef | None:
     """The record that a task is about; of two the person."""
-    for id_ in (row["WhoId"], row["WhatId"]):
-        if id_ and (type_ := _PREFIXES.get(id_[:3])):
-            return RecordRef(crm=crm, type=type_, id=id_)
-    return None
+    ids = (id_ for id_ in (row["WhoId"], row["WhatId"]) if id_)
+    return next((ref for id_ in ids if (ref := ref_of(id_, crm))), None)
 
 
 def _change(row: Row, ref: RecordRef) -> CrmChange:

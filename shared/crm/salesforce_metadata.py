@@ -6,6 +6,7 @@ A description is the one of the user who asks: ``updateable`` includes the field
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -35,7 +36,11 @@ _TYPES: Final = {
 _COMPUTED_TYPES: Final = frozenset({"id", "address", "location"})
 _MONEY: Final = frozenset({"CurrencyIsoCode", "Pricebook2Id", "ContractId"})
 _OWNERS: Final = frozenset({"User", "Group", "Queue"})
-_CONSENT: Final = frozenset({"HasOptedOutOfEmail", "HasOptedOutOfFax", "DoNotCall", "IndividualId"})
+# Standard names, and how organisations call fields of their own.
+_CONSENT: Final = re.compile(
+    r"opt(ed)?_?(in|out)|consent|unsubscri|gdpr|do_?not_?(call|mail|email|text|contact)|^IndividualId$",
+    re.IGNORECASE,
+)
 _STAGE: Final = frozenset(
     {
         "StageName",
@@ -161,6 +166,6 @@ def _class_of(row: Mapping[str, Any]) -> str | None:
         return "owner"
     if name == "RecordTypeId":
         return "permission"
-    if name in _CONSENT or "Individual" in targets:
+    if _CONSENT.search(name) or "Individual" in targets:
         return "consent"
     return "stage" if name in _STAGE else None

@@ -18,8 +18,9 @@ from shared.crm.salesforce_connection import SOBJECTS
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from tests.fakes.faulty_crm import Fault, FaultyCrm, served
-from tests.fakes.salesforce_api import TOKEN_PATH, Api, Client
+from tests.fakes.salesforce_api import Api
 from tests.fakes.salesforce_org import RIGHTS, Org, User
+from tests.fakes.salesforce_sign_in import TOKEN_PATH, Client, SignIn
 
 READ_CLIENT, WRITE_CLIENT, SECRET = "read-client", "write-client", "client-secret"
 # What the writing user may do beside reading everything.
@@ -110,7 +111,7 @@ class Salesforce:
         return Account(name="salesforce", vendor="salesforce", options={**given, **options})
 
     def token(self, user: User) -> str:
-        return self.api.session(user)
+        return self.api.sign_in.session(user)
 
 
 @contextmanager
@@ -126,11 +127,11 @@ def running_salesforce() -> Iterator[Salesforce]:
         READ_CLIENT: Client(user=reader, secret=SECRET),
         WRITE_CLIENT: Client(user=writer, secret=SECRET),
     }
-    api = Api(org=org, clients=clients)
+    api = Api(org=org, sign_in=SignIn(org=org, clients=clients))
     fake = Salesforce(org=org, api=api, door=_Door(api), clock=clock, reader=reader, writer=writer)
     _fill(fake)
     with served(fake.door) as url:
-        fake.url = api.site = url
+        fake.url = api.sign_in.site = url
         yield fake
 
 

@@ -1,72 +1,26 @@
-"""The REST API of the double of Salesforce: sign-in, rows, descriptions, questions, collections.
+"""The REST API of the double of Salesforce: rows, descriptions, questions, collections.
 
 https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_list.htm
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-
+from tests.fakes.salesforce_http import Request, Response, request_of
 from tests.fakes.salesforce_org import Org, RefusedWrite, User, is_writable
 from tests.fakes.salesforce_schema import Field, SObject, described_field
+from tests.fakes.salesforce_sign_in import TOKEN_PATH, SignIn
 from tests.fakes.salesforce_soql import Answered, Refused, answer, value_at
 
 OLDEST, NEWEST = 20, 67
-TOKEN_PATH = "/services/oauth2/token"
-ORGANISATION = "00Dak0000000001EAA"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client:
-    """An external client app: its secret or its key, and the user for whom it acts."""
-
-    user: User
-    secret: str | None = None
-    key: RSAPublicKey | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            raise RefusedWrite(400, "JSON_PARSER_ERROR", "Unexpected character", None) from error
-
-    def fields(self) -> dict[str, Any]:
-        found = self.json()
-        if not isinstance(found, dict):
-            raise RefusedWrite(
-                400, "JSON_PARSER_ERROR", "Cannot deserialize instance of sobject", None
-            )
-        return {name: value for name, value in found.items() if name != "attributes"}
-
-
-@dataclass(kw_only=True)
-class Response:
-    status: int
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -74,19 +28,15 @@ class Api:
     """``limit`` are the calls of a day; ``page`` is how many rows an answer holds."""
 
     org: Org
-    clients: dict[str, Client] = field(default_factory=dict)
-    tokens: dict[str, str] = field(default_factory=dict)
-    site: str = ""
-    audience: str = "https://login.salesforce.com"
+    sign_in: SignIn
     limit: int = 15_000
     used: int = 0
     page: int = 2_000
-    sign_ins: int = 0
     cursors: dict[str, Answered] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = self.answer(_request(environ))
+        response = self.answer(request_of(environ))
         body = b"" if response.body is None else json.dumps(response.body).encode()
         headers = [("Content-Type", "application/json;charset=UTF-8"), *response.headers.items()]
         if response.status not in {204, 304}:
@@ -97,7 +47,7 @@ class Api:
     def answer(self, request: Request) -> Response:
         self.requests.append(request)
         if request.path == TOKEN_PATH:
-            return self.token(request)
+            return self.sign_in.token(request)
         try:
             response = self.called(request)
         except RefusedWrite as refusal:
@@ -115,90 +65,21 @@ class Api:
                 for n in range(OLDEST, NEWEST + 1)
             ]
             return Response(status=200, body=rows)
-        user = self.user(request)
+        user = self.sign_in.user(request)
         if self.used >= self.limit:
             raise RefusedWrite(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", None)
         self.used += 1
+        if request.body and "json" not in request.content_type:
+            raise RefusedWrite(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                f"Content type {request.content_type} is not supported.",
+                None,
+            )
         found = re.fullmatch(r"/services/data/v(\d+)\.0(/.*?)?/?", request.path)
         if not found or not OLDEST <= int(found[1]) <= NEWEST:
             raise RefusedWrite(404, "NOT_FOUND", "The requested resource does not exist", None)
         return self.routed(request, user, f"v{found[1]}.0", (found[2] or "").strip("/").split("/"))
-
-    def user(self, request: Request) -> User:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token not in self.tokens:
-            raise RefusedWrite(401, "INVALID_SESSION_ID", "Session expired or invalid", None)
-        return self.org.users[self.tokens[token]]
-
-    def token(self, request: Request) -> Response:
-        """Client credentials, or an assertion that the client's key has signed."""
-        if request.method != "POST":
-            return Response(
-                status=405, body={"error": "invalid_request", "error_description": "POST only"}
-            )
-        form = dict(parse_qsl(request.body.decode()))
-        grant = form.get("grant_type")
-        if grant == "client_credentials":
-            client = self.clients.get(form.get("client_id", ""))
-            is_known = (
-                client is not None
-                and client.secret is not None
-                and client.secret == form.get("client_secret")
-            )
-            refusal = {"error": "invalid_client", "error_description": "invalid client credentials"}
-        elif grant == "urn:ietf:params:oauth:grant-type:jwt-bearer":
-            client = self.asserted(form.get("assertion", ""))
-            is_known = client is not None
-            refusal = {"error": "invalid_grant", "error_description": "invalid assertion"}
-        else:
-            return Response(
-                status=400,
-                body={
-                    "error": "unsupported_grant_type",
-                    "error_description": "grant type not supported",
-                },
-            )
-        if client is None or not is_known:
-            return Response(status=400, body=refusal)
-        token = self.session(client.user)
-        who = f"https://login.salesforce.com/id/{ORGANISATION}/{client.user.id}"
-        return Response(
-            status=200,
-            body={
-                "access_token": token,
-                "scope": "api",
-                "instance_url": self.site,
-                "id": who,
-                "token_type": "Bearer",
-            },
-        )
-
-    def session(self, user: User) -> str:
-        """A ready token for a user."""
-        self.sign_ins += 1
-        token = f"{ORGANISATION}!session-{self.sign_ins}"
-        self.tokens[token] = user.id
-        return token
-
-    def asserted(self, assertion: str) -> Client | None:
-        try:
-            head, claims, signature = assertion.split(".")
-            said = json.loads(_decoded(claims))
-            client = self.clients[said["iss"]]
-            if client.key is None or json.loads(_decoded(head))["alg"] != "RS256":
-                return None
-            client.key.verify(
-                _decoded(signature), f"{head}.{claims}".encode(), PKCS1v15(), SHA256()
-            )
-        except (ValueError, KeyError, InvalidSignature):
-            return None
-        username = f"{client.user.name.lower()}@example.com"
-        is_in_time = time.time() < said["exp"] <= time.time() + 300
-        return (
-            client
-            if (said["sub"], said["aud"]) == (username, self.audience) and is_in_time
-            else None
-        )
 
     def routed(self, request: Request, user: User, version: str, parts: list[str]) -> Response:
         match request.method, parts:
@@ -267,6 +148,8 @@ class Api:
                         ["Id"],
                     )
                 org.update(sobject, row, values, user)
+                if request.headers.get("sforce-auto-assign", "TRUE").upper() != "FALSE":
+                    org.assign(sobject, row, user)
                 return Response(status=204)
             case "GET", [name, value]:
                 found = self.by_external_id(sobject, name, value)
@@ -482,22 +365,6 @@ class View:
         return self.org.now()
 
 
-def _request(environ: dict[str, Any]) -> Request:
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    headers = {
-        name.removeprefix("HTTP_").replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    return Request(
-        method=environ["REQUEST_METHOD"],
-        path=environ["PATH_INFO"],
-        query=dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)),
-        headers=headers,
-        body=environ["wsgi.input"].read(length) if length else b"",
-    )
-
-
 def _require_unchanged(request: Request, row: Mapping[str, Any]) -> None:
     """The condition on a write, by whole seconds."""
     given = request.headers.get("if-unmodified-since")
@@ -538,7 +405,3 @@ def _created(id_: str) -> Response:
 
 def _at(stamp: str) -> datetime:
     return datetime.fromisoformat(stamp).astimezone(UTC)
-
-
-def _decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

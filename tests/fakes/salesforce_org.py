@@ -62,6 +62,8 @@ class Org:
     users: dict[str, User] = field(default_factory=dict)
     locked_rows: set[str] = field(default_factory=set)
     has_duplicate_rule: bool = True
+    # By object, to whom a created or updated record goes unless the call says otherwise.
+    assignment: dict[str, User] = field(default_factory=dict)
     effects: int = 0
     described_at: datetime = _EPOCH
     counter: int = 0
@@ -155,9 +157,19 @@ class Org:
         row["LastModifiedById"] = by.id
         _name(sobject, row)
 
+    def assign(self, sobject: SObject, row: dict[str, Any], by: User) -> None:
+        """What the active assignment rule does with a created or updated record."""
+        if (owner := self.assignment.get(sobject.name)) is not None:
+            self.change(sobject, row, {"OwnerId": owner.id}, by)
+
     def delete(self, sobject: str, id_: str) -> None:
         """A person takes a record away; it stays readable for `queryAll`."""
         self.get(sobject, id_)["IsDeleted"] = True
+
+    def merge(self, sobject: str, loser: str, winner: str) -> None:
+        """A person merges two records; the loser is deleted and names the winner."""
+        self.get(sobject, loser)["MasterRecordId"] = self.get(sobject, winner)["Id"]
+        self.delete(sobject, loser)
 
     def _new_row(self, sobject: SObject, values: Mapping[str, Any], by: User) -> dict[str, Any]:
         row: dict[str, Any] = {

@@ -99,6 +99,7 @@ _PERSON: tuple[Field, ...] = (
     _reference("IndividualId", "Individual"),
     _OWNER,
     _DESCRIPTION,
+    _reference("MasterRecordId", "Contact", system=True),
 )
 _CUSTOM = _text("Countersign_Change__c", 80, external_id=True, unique=True)
 _NUMBER = _text("Customer_Number__c", 40, external_id=True)

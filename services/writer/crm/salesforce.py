@@ -72,9 +72,12 @@ _CLOSED_IN_ANY_CASE: Final = frozenset(map(str.lower, CLOSED))
 _FIELD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,79}")
 # For how long a person that we made is looked for where no field of its own names the change.
 LOOK_BACK_DAYS: Final = 30
+_MADE: Final = "Id, MasterRecordId"
 # What Salesforce itself writes where a lead has no company.
 NO_COMPANY: Final = "[not provided]"
 DEFAULT_TIMEOUT: Final = 10.0
+# Else the assignment rules of leads and cases might give an updated record to another owner.
+_NO_ASSIGNMENT: Final = {"Sforce-Auto-Assign": "FALSE"}
 
 
 class SalesforceWriter:
@@ -136,7 +139,7 @@ class SalesforceWriter:
             "PATCH",
             "/sobjects/{object}/{id}",
             dict(fields),
-            headers={} if version is None else {"If-Unmodified-Since": _http_date(version)},
+            headers=_NO_ASSIGNMENT | _condition(version),
             object=sobject,
             id=ref.id,
         )
@@ -181,8 +184,8 @@ class SalesforceWriter:
     def find(self, change_id: str) -> RecordRef | None:
         """The person that this change made, or the record that it put a note on.
 
-        Deleted ones count as well: what a person took away again was made. Raises
-        `CRMUnavailable`.
+        Deleted ones count as well: what a person took away again was made; of one that was merged
+        into another, the other. Raises `CRMUnavailable`.
         """
         return self._made(change_id) or self._note(change_id)
 
@@ -193,24 +196,26 @@ class SalesforceWriter:
 
     def _made(self, change_id: str) -> RecordRef | None:
         if self._mark_field is not None:
-            rows = self._ask(
-                "Id", PEOPLE[self._people], f"{self._mark_field} = {quoted(change_id)}"
-            )
-            return self._ref(rows[0]["Id"]) if rows else None
+            is_it = f"{self._mark_field} = {quoted(change_id)}"
+            rows = self._ask(_MADE, PEOPLE[self._people], is_it)
+            return next(map(self._survivor, rows), None)
         # A description cannot be asked for by what it holds; what this user made can.
         ours = (
             f"CreatedById = {quoted(self._connection.login.user())}"
             f" AND CreatedDate = LAST_N_DAYS:{LOOK_BACK_DAYS}"
         )
-        rows = self._ask("Id, Description", PEOPLE[self._people], ours)
-        found = (row["Id"] for row in rows if mark_in(row["Description"]) == change_id)
-        return next(map(self._ref, found), None)
+        rows = self._ask(f"{_MADE}, Description", PEOPLE[self._people], ours)
+        found = (row for row in rows if mark_in(row["Description"]) == change_id)
+        return next(map(self._survivor, found), None)
 
     @understood()
     def _note(self, change_id: str) -> RecordRef | None:
         where = f"Subject = {quoted(marked(change_id))}"
         rows = self._ask("WhoId, WhatId", SOBJECTS["tasks"], where)
         return about(rows[0], self.crm) if rows else None
+
+    def _survivor(self, row: Row) -> RecordRef:
+        return self._ref(row["MasterRecordId"] or row["Id"])
 
     def _ref(self, id_: str) -> RecordRef:
         return RecordRef(crm=self.crm, type=self._people, id=id_)
@@ -243,13 +248,15 @@ def _require_open(fields: Mapping[str, Scalar]) -> None:
         raise Rejected("there is nothing to write")
 
 
-def _http_date(version: str) -> str:
+def _condition(version: str | None) -> dict[str, str]:
     """The stamp of a reading as HTTP writes times. Raises `Rejected` for what is none."""
+    if version is None:
+        return {}
     try:
         when: datetime = instant(version)
     except ValueError as error:
         raise Rejected("the version is no LastModifiedDate") from error
-    return format_datetime(when.replace(microsecond=0), usegmt=True)
+    return {"If-Unmodified-Since": format_datetime(when.replace(microsecond=0), usegmt=True)}
 
 
 def _person(people: str, values: Mapping[str, Scalar], change_id: str) -> dict[str, Scalar]:
