@@ -7,19 +7,15 @@ A description is the one of the user who asks: ``updateable`` includes the field
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.crm.client import Client
+from shared.crm.kept import Kept
 from shared.crm.metadata import FieldMeta
 from shared.crm.transport import path_of
 from shared.errors import CRMUnavailable
-
-# A description is used this long without a question, and then asked for only if it changed.
-FRESH_SECONDS: Final = 300.0
 
 _TYPES: Final = {
     "email": "email",
@@ -56,29 +52,21 @@ _STAGE: Final = frozenset(
 STAGES: Final = {"opportunities": "StageName", "leads": "Status", "cases": "Status"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Known:
-    body: Mapping[str, Any]
-    changed: str | None
-    asked_at: float
-
-
 class Descriptions:
-    """Each object's description as the CRM gave it, asked for at most every few minutes."""
+    """Each object's description as the CRM gave it, asked for at most every few minutes.
+
+    After these minutes it is asked for by condition, so that the CRM says whether it changed.
+    """
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
+        self._kept = Kept(self._ask, clock=clock)
+        # The last answer that had a body, and the CRM's own time of it.
+        self._last: dict[str, tuple[Mapping[str, Any], str | None]] = {}
 
     def of(self, sobject: str) -> Mapping[str, Any]:
         """Raises as `Client.get` does, and `KeyError` and the like for another form."""
-        with self._lock:
-            known = self._known.get(sobject)
-            if known is None or self._clock() - known.asked_at >= FRESH_SECONDS:
-                known = self._known[sobject] = self._ask(sobject, known)
-        return known.body
+        return self._kept.get(sobject)
 
     def fields(self, sobject: str) -> dict[str, FieldMeta]:
         """As this user sees them, where the user may update the object at all.
@@ -108,16 +96,18 @@ class Descriptions:
             if row["type"] == "phone" and row["filterable"] and "Fax" not in row["name"]
         ]
 
-    def _ask(self, sobject: str, known: _Known | None) -> _Known:
-        path = path_of("/sobjects/{object}/describe", object=sobject)
-        condition = {"If-Modified-Since": known.changed} if known and known.changed else {}
-        answer = self._client.get(path, headers=condition)
-        if known is not None and answer.status == 304:
-            return replace(known, asked_at=self._clock())
+    def _ask(self, sobject: str) -> Mapping[str, Any]:
+        body, changed = self._last.get(sobject, ({}, None))
+        answer = self._client.get(
+            path_of("/sobjects/{object}/describe", object=sobject),
+            headers={"If-Modified-Since": changed} if changed else {},
+        )
+        if changed and answer.status == 304:
+            return body
         if not isinstance(answer.data, dict) or not isinstance(answer.data.get("fields"), list):
             raise CRMUnavailable("the CRM described an object without its fields")
-        changed = answer.headers.get("Last-Modified")
-        return _Known(body=answer.data, changed=changed, asked_at=self._clock())
+        self._last[sobject] = answer.data, answer.headers.get("Last-Modified")
+        return answer.data
 
 
 def field_of(row: Mapping[str, Any], *, may_update: bool = True) -> FieldMeta:

@@ -317,7 +317,7 @@ def test_descriptions_are_asked_for_again_only_when_old_and_then_by_condition(
     fake: Salesforce, monkeypatch: pytest.MonkeyPatch, reader: SalesforceReader
 ) -> None:
     minutes = [0.0]
-    monkeypatch.setattr(reader._descriptions, "_clock", lambda: minutes[0] * 60)
+    monkeypatch.setattr(reader._descriptions._kept, "_clock", lambda: minutes[0] * 60)
 
     def asked() -> list[str | None]:
         return [
