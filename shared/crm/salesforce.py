@@ -87,7 +87,7 @@ class SalesforceReader:
         )
         self._descriptions = Descriptions(self._client)
         self._clock = clock
-        self._region = account.options.get("region")
+        self._region = account.options.get("region") or None
         self._external_id = field_option(account, "external_id_field")
         self._order_number = field_option(account, "order_number_field")
         self._has_mark_field = field_option(account, "mark_field") is not None

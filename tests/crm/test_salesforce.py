@@ -147,6 +147,15 @@ def test_a_number_is_found_in_any_spelling_on_both_sides(
     assert [one.ref for one in reader.search(phone=spelling)] == [dana]
 
 
+def test_without_a_region_a_number_is_compared_by_its_national_digits(
+    fake: Salesforce, dana: RecordRef
+) -> None:
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, region=""), 0.5)
+    fake.org.put("Contact", LastName="Other", Phone="(202) 555-0101 77")
+    assert [one.ref for one in reader.search(phone="+12025550101")] == [dana]
+    assert [one.ref for one in reader.search(phone="202 555 0101")] == [dana]
+
+
 def test_only_live_leads_are_found(fake: Salesforce, reader: SalesforceReader) -> None:
     [lead] = reader.search(email="SAM@example.net")
     assert lead.ref.type == "leads"

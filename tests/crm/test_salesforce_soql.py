@@ -13,8 +13,9 @@ from services.writer.crm.salesforce import SalesforceWriter
 from shared.crm.salesforce import SalesforceReader
 from shared.crm.salesforce_soql import any_of, beginning, containing, instant, moment, quoted
 from tests.fakes.salesforce import READ_CLIENT, WRITE_CLIENT, Salesforce, running_salesforce
+from tests.fakes.salesforce_literals import Refused
 from tests.fakes.salesforce_org import Org
-from tests.fakes.salesforce_soql import Refused, answer
+from tests.fakes.salesforce_soql import answer
 
 HOSTILE = [
     "' OR Id != '",

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote
 
 from tests.fakes.salesforce_http import Request, Response, request_of
+from tests.fakes.salesforce_literals import Refused
 from tests.fakes.salesforce_org import Org, RefusedWrite, User, is_writable
-from tests.fakes.salesforce_schema import Field, SObject, described_field
+from tests.fakes.salesforce_schema import SObject, described_field
 from tests.fakes.salesforce_sign_in import TOKEN_PATH, SignIn
-from tests.fakes.salesforce_soql import Answered, Refused, answer, value_at
+from tests.fakes.salesforce_soql import Answered, answer
+from tests.fakes.salesforce_view import View, attributes, shown
 
 OLDEST, NEWEST = 20, 67
 
@@ -34,6 +36,7 @@ class Api:
     page: int = 2_000
     cursors: dict[str, Answered] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         response = self.answer(request_of(environ))
@@ -49,7 +52,9 @@ class Api:
         if request.path == TOKEN_PATH:
             return self.sign_in.token(request)
         try:
-            response = self.called(request)
+            # One call after the other, as the CRM locks a row that is written.
+            with self.lock:
+                response = self.called(request)
         except RefusedWrite as refusal:
             response = Response(status=refusal.status, body=refusal.errors)
         except Refused as refusal:
@@ -189,10 +194,14 @@ class Api:
                     None,
                 )
         body = {
-            "attributes": _attributes(sobject.name, row, version),
+            "attributes": attributes(sobject.name, row, version),
             **{name: row.get(name) for name in wanted},
         }
-        stamp = format_datetime(_at(row["LastModifiedDate"]), usegmt=True)
+        changed = _at(row["LastModifiedDate"])
+        since = request.headers.get("if-modified-since")
+        if since and changed <= parsedate_to_datetime(since):
+            return Response(status=304)
+        stamp = format_datetime(changed, usegmt=True)
         return Response(
             status=200, body={**body, "Id": row["Id"]}, headers={"Last-Modified": stamp}
         )
@@ -300,7 +309,7 @@ class Api:
             self.cursors[key] = found
             body["nextRecordsUrl"] = f"/services/data/{version}/query/{key}-{end}"
         rows = found.rows[at:end]
-        return body | {"records": [_shown(found, row, view, version) for row in rows]}
+        return body | {"records": [shown(found, row, view, version) for row in rows]}
 
     def summary(self, sobject: SObject, user: User, version: str) -> dict[str, Any]:
         return {
@@ -334,37 +343,6 @@ class Api:
         return Response(status=200, body=body, headers={"Last-Modified": stamp})
 
 
-@dataclass(frozen=True)
-class View:
-    """The organisation as one user sees it: an object without the right is not there."""
-
-    org: Org
-    user: User
-
-    def sobject(self, name: str) -> SObject:
-        found = self.org.sobject(name)
-        if not self.user.may("read", found.name):
-            raise Refused("INVALID_TYPE", f"sObject type '{name}' is not supported.")
-        return found
-
-    def visible(self, sobject: SObject) -> dict[str, Field]:
-        hidden = self.user.hidden
-        return {
-            name: one
-            for name, one in sobject.fields.items()
-            if f"{sobject.name}.{name}" not in hidden
-        }
-
-    def rows(self, sobject: str, *, everything: bool) -> list[dict[str, Any]]:
-        return self.org.rows(sobject, everything=everything)
-
-    def row(self, id_: str) -> dict[str, Any] | None:
-        return self.org.row(id_)
-
-    def now(self) -> datetime:
-        return self.org.now()
-
-
 def _require_unchanged(request: Request, row: Mapping[str, Any]) -> None:
     """The condition on a write, by whole seconds."""
     given = request.headers.get("if-unmodified-since")
@@ -376,27 +354,6 @@ def _require_unchanged(request: Request, row: Mapping[str, Any]) -> None:
         raise RefusedWrite(400, "INVALID_HEADER", "invalid If-Unmodified-Since", None) from error
     if _at(row["LastModifiedDate"]) > when.astimezone(UTC):
         raise RefusedWrite(412, "PRECONDITION_FAILED", "The record has been modified since", None)
-
-
-def _shown(found: Answered, row: Mapping[str, Any], view: View, version: str) -> dict[str, Any]:
-    body: dict[str, Any] = {"attributes": _attributes(found.sobject, row, version)}
-    for path in found.columns or []:
-        head, _, rest = path.partition(".")
-        value = value_at(row, path, view)
-        if not rest:
-            body[path] = value
-        elif value_at(row, f"{head}.Id", view) is None:
-            body[head] = None
-        else:
-            body.setdefault(head, {"attributes": {"type": head}})[rest] = value
-    return body
-
-
-def _attributes(sobject: str, row: Mapping[str, Any], version: str) -> dict[str, str]:
-    return {
-        "type": sobject,
-        "url": f"/services/data/{version}/sobjects/{sobject}/{quote(row['Id'])}",
-    }
 
 
 def _created(id_: str) -> Response:

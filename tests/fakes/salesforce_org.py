@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.fakes.salesforce_literals import Refused
 from tests.fakes.salesforce_schema import STRING_TYPES, Field, SObject, objects
-from tests.fakes.salesforce_soql import Refused
 
 RIGHTS = frozenset({"read", "create", "update", "delete"})
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

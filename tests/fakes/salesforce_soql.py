@@ -9,33 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from tests.fakes.salesforce_literals import (
+    ESCAPE,
+    Refused,
+    folded,
+    sortable,
+    time_of,
+    tokens,
+    unescaped,
+)
 from tests.fakes.salesforce_schema import STRING_TYPES, Field, SObject
 
 Row = Mapping[str, Any]
 Test = Callable[[Row], bool]
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')"
-    r"|(?P<time>\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d))?)"
-    r"|(?P<number>-?\d+(?:\.\d+)?)"
-    r"|(?P<name>[A-Za-z][\w.]*(?::\d+)?)"
-    r"|(?P<mark><=|>=|!=|<>|[=<>(),]))",
-    re.DOTALL,
-)
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "'": "'", '"': '"', "\\": "\\"}
-
-
-class Refused(Exception):
-    """A question that the CRM does not answer."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Tables(Protocol):
@@ -75,7 +64,7 @@ def value_at(row: Row | None, path: str, tables: Tables) -> Any:
 class _Parser:
     def __init__(self, soql: str, tables: Tables, everything: bool) -> None:
         self.soql, self.tables, self.everything = soql, tables, everything
-        self.tokens = list(_tokens(soql))
+        self.tokens = list(tokens(soql))
         self.at = 0
 
     def query(self) -> Answered:
@@ -101,7 +90,7 @@ class _Parser:
         ]
         for path, is_down in reversed(order):
             rows.sort(
-                key=lambda row, path=path: _sortable(value_at(row, path, self.tables)),
+                key=lambda row, path=path: sortable(value_at(row, path, self.tables)),
                 reverse=is_down,
             )  # type: ignore[misc]
         return Answered(rows[offset:][:limit], columns, sobject.name)
@@ -207,8 +196,8 @@ class _Parser:
             first, last = value
             if mark != "=":
                 self.unexpected()
-            return lambda row: (at := _time(get(row))) is not None and first <= at <= last
-        wanted = _folded(value, field)
+            return lambda row: (at := time_of(get(row))) is not None and first <= at <= last
+        wanted = folded(value, field)
         tests: dict[str, Callable[[Any], bool]] = {
             "=": lambda held: held == wanted,
             "!=": lambda held: held != wanted,
@@ -220,7 +209,7 @@ class _Parser:
         }
         if mark not in tests:
             self.unexpected()
-        return lambda row: tests[mark](_folded(get(row), field))
+        return lambda row: tests[mark](folded(get(row), field))
 
     def among(self, field: Field, sobject: SObject) -> Callable[[Any], bool]:
         self.mark("(")
@@ -228,14 +217,14 @@ class _Parser:
             found = self.select()
             assert found.columns is not None
             values = {
-                _folded(value_at(row, found.columns[0], self.tables), field) for row in found.rows
+                folded(value_at(row, found.columns[0], self.tables), field) for row in found.rows
             }
         else:
-            values = {_folded(self.literal(field)[1], field)}
+            values = {folded(self.literal(field)[1], field)}
             while self.is_mark(","):
-                values.add(_folded(self.literal(field)[1], field))
+                values.add(folded(self.literal(field)[1], field))
         self.mark(")")
-        return lambda held: _folded(held, field) in values
+        return lambda held: folded(held, field) in values
 
     def like(self, field: Field) -> re.Pattern[str]:
         if field.type not in STRING_TYPES - {"id", "reference"}:
@@ -250,9 +239,9 @@ class _Parser:
         while at < len(raw):
             char = raw[at]
             if char == "\\":
-                found = _ESCAPE.match(raw, at)
+                found = ESCAPE.match(raw, at)
                 assert found is not None
-                pattern += re.escape(found[1] if found[1] in {"%", "_"} else _unescaped(found[0]))
+                pattern += re.escape(found[1] if found[1] in {"%", "_"} else unescaped(found[0]))
                 at = found.end()
                 continue
             pattern += {"%": ".*", "_": "."}.get(char) or re.escape(char)
@@ -269,7 +258,7 @@ class _Parser:
                     "INVALID_FIELD",
                     f"value of filter criterion for field '{field.name}' must be of type {field.type} and should not be enclosed in quotes",
                 )
-            text = _unescaped(token[1:-1])
+            text = unescaped(token[1:-1])
             if (
                 field.type in {"id", "reference"}
                 and text
@@ -348,57 +337,3 @@ class _Parser:
     def unexpected(self) -> Any:
         token = self.tokens[self.at][1] if self.at < len(self.tokens) else "<EOF>"
         raise Refused("MALFORMED_QUERY", f"unexpected token: '{token}'")
-
-
-def _tokens(soql: str) -> Iterable[tuple[str, str]]:
-    at = 0
-    text = soql.rstrip()
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise Refused("MALFORMED_QUERY", f"unexpected token: {text[at : at + 10]!r}")
-        at = found.end()
-        assert found.lastgroup is not None
-        yield found.lastgroup, found[found.lastgroup]
-
-
-def _unescaped(raw: str) -> str:
-    def plain(found: re.Match[str]) -> str:
-        said = found[1]
-        if said in _PLAIN:
-            return _PLAIN[said]
-        if len(said) == 5:
-            return chr(int(said[1:], 16))
-        raise Refused(
-            "MALFORMED_QUERY",
-            f"Invalid string literal. Illegal character sequence '\\{said}' in string literal.",
-        )
-
-    return _ESCAPE.sub(plain, raw)
-
-
-def _time(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _folded(value: Any, field: Field) -> Any:
-    """What is compared: text without case, ids by what counts of them, times as times."""
-    if value is None or value == "":
-        return None
-    if field.type in {"id", "reference"}:
-        return str(value)[:15]
-    if field.type in {"datetime", "date"}:
-        return _time(value)
-    if field.type in {"double", "currency", "percent"}:
-        return float(value)
-    return value.casefold() if isinstance(value, str) else value
-
-
-def _sortable(value: Any) -> tuple[bool, Any]:
-    return (value is not None, "" if value is None else value)
