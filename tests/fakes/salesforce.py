@@ -26,7 +26,8 @@ READ_CLIENT, WRITE_CLIENT, SECRET = "read-client", "write-client", "client-secre
 # What the writing user may do beside reading everything.
 WRITER_RIGHTS = {
     **dict.fromkeys(("Account", "Case", "Opportunity"), frozenset({"read", "update"})),
-    **dict.fromkeys(("Contact", "Lead", "Task"), frozenset({"read", "create", "update"})),
+    **dict.fromkeys(("Contact", "Lead"), frozenset({"read", "create", "update"})),
+    "Task": frozenset({"read", "create"}),
 }
 LOCKED = {"Contact.OwnerId", "Lead.OwnerId", "Opportunity.Amount", "Contact.Level__c"}
 
