@@ -13,6 +13,7 @@ from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.oauth import CodeFlow
 from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
+from shared.crm.salesforce import SalesforceReader
 from shared.errors import ConfigurationError
 
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
@@ -26,6 +27,7 @@ READERS: dict[str, Callable[[Account, float], Reader]] = {
 # By vendor: the app that a person lets in with `countersign crm authorize`.
 FLOWS: dict[str, Callable[[Account], CodeFlow]] = {
     "jobber": jobber_flow,
+    SalesforceReader.vendor: SalesforceReader.of,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from services.writer.crm.hubspot import HubSpotWriter
 from services.writer.crm.jobber import JobberWriter
 from services.writer.crm.pipedrive import PipedriveWriter
+from services.writer.crm.salesforce import SalesforceWriter
 from shared.crm.accounts import Account
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
@@ -53,6 +54,7 @@ WRITERS: dict[str, Callable[[Account], Writer]] = {
     "hubspot": HubSpotWriter.of,
     "jobber": JobberWriter.of,
     "pipedrive": PipedriveWriter.of,
+    SalesforceWriter.vendor: SalesforceWriter.of,
 }
 
 
