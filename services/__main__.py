@@ -46,7 +46,9 @@ class Commands(click.Group):
 def main(ctx: click.Context) -> None:
     """AI proposes, people countersign, the CRM stays clean."""
     from shared.logs import configure_logs
+    from shared.processes import keep_memory_small
 
+    keep_memory_small()
     configure_logs()
     if ctx.invoked_subcommand not in ONE_PROCESS:
         ctx.obj = _home(is_start=ctx.invoked_subcommand in {"run", "restore"})
