@@ -12,7 +12,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import closing, nullcontext
 from queue import SimpleQueue
 from typing import Any
 
@@ -116,9 +115,11 @@ class Buffering:
             begun[:] = [int(status[:3]), headers]
 
         pieces = self._application(environ, start_response)
-        with closing(pieces) if hasattr(pieces, "close") else nullcontext():
-            content = b"".join(pieces)
-        return begun[0], begun[1], content
+        try:
+            return begun[0], begun[1], b"".join(pieces)
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
 
 
 async def _gathered(protocol: Any, largest: int) -> bytes:
