@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,10 @@ class Case:
     result: Result
     number: int = 0
 
+    @cached_property
+    def client(self) -> Any:
+        return self.store.app().test_client()
+
     def tell(self, teller: Teller, id_: str, name: str, value: Any) -> None:
         """The vendor's request goes through the door, the relay, the classifier and the writer."""
         self.number += 1
@@ -107,11 +112,7 @@ class Case:
         self.store.now = self.world.clock.now
         news = News(number=self.number, id=id_, field=name, value=value, at=self.world.clock.now)
         request = teller.request(news)
-        answer = (
-            self.store.app()
-            .test_client()
-            .post(request.path, data=request.body, headers=request.headers)
-        )
+        answer = self.client.post(request.path, data=request.body, headers=request.headers)
         assert answer.status_code in {200, 204}, (answer.status_code, request.body)
         self.store.published.messages.clear()
         relay(self.store.worker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -75,15 +75,21 @@ def leaks(product: Product, count: int = COUNT) -> Result:
         result.requests += _visit(product, text, number)
     time.sleep(2)
     result.planted = len(ways)
-    for log in _logs(product):
-        content = log.read_text(encoding="utf-8", errors="replace")
-        result.lines += content.count("\n")
-        result.found += [
-            f"{way}: {text!r} in {log.name}"
-            for text, way in ways.items()
-            if any(form in content for form in _forms(text))
-        ]
+    logs = list(_logs(product))
+    result.lines = sum(log.read_bytes().count(b"\n") for log in logs)
+    result.found = found_in(product, ways)
     return result
+
+
+def found_in(product: Product, ways: Mapping[str, str]) -> list[str]:
+    """Which texts a log holds; ``ways`` names for each how it came in."""
+    contents = {log.name: log.read_text("utf-8", "replace") for log in _logs(product)}
+    return [
+        f"{way}: {text!r} in {name}"
+        for name, content in contents.items()
+        for text, way in ways.items()
+        if any(form in content for form in _forms(text))
+    ]
 
 
 def _forms(text: str) -> set[str]:
@@ -152,7 +158,8 @@ def _visit(product: Product, text: str, number: int) -> int:
     session = requests.Session()
     for method, path, data in (
         ("GET", f"{page}{quote(text)}", None),
-        ("POST", "/sign-in", {"name": text, "person": text, "password": text}),
+        # A password is checked slowly on purpose, so not every text is one.
+        ("POST", "/sign-in" if number % 8 == 0 else "/", {"name": text, "password": text}),
         ("POST", f"/api/search?q={quote(text)}", {"q": text}),
     ):
         session.request(
