@@ -106,13 +106,13 @@ def demo(home: Home, *, clear: bool) -> None:
         return
     import uuid
 
-    from services.demonstration import posts, send
-    from services.wiring import demo_secrets
+    from services.demonstration import send
+    from services.wiring import demo_posts, demo_secrets
 
     secrets = demo_secrets(home)
     base = home.door_url
     failed = 0
-    for post in posts(secrets, uuid.uuid4().hex[:12]):
+    for post in demo_posts(home, uuid.uuid4().hex[:12]):
         try:
             status = send(post, base_url=base, public_url=home.public_url, secrets=secrets)
         except OSError as error:

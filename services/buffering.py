@@ -148,6 +148,8 @@ def _environ(scope: Any, body: bytes) -> dict[str, Any]:
         "wsgi.input": io.BytesIO(body),
     }
     for name, value in scope.headers.items():
+        if "_" in name:
+            continue  # It would pass for the name with a hyphen; nginx drops it too.
         key = f"HTTP_{name.upper().replace('-', '_')}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):

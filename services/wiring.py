@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from services.own_environment import OwnEnvironment
 from shared.domain.schema import now
 from shared.people import People
 from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from services.demonstration_crms import Post
 
 DEMO = "demo"
 Home = Installation | OwnEnvironment
@@ -57,14 +60,25 @@ def first_endpoints(file: Path, crm_webhook_secret: str) -> None:
 
 
 def demo_secrets(home: Home) -> Mapping[str, str]:
-    """The first secret of the endpoint ``demo`` of each source."""
+    """The first secret of the endpoint ``demo`` of each source; the demo CRM has one of its own."""
     from services.ingest.endpoints import Endpoints
 
     return {
         endpoint.source: endpoint.secrets[0]
         for endpoint in Endpoints(home.endpoints).all()
-        if endpoint.name == DEMO and endpoint.secrets
+        if endpoint.secrets and (endpoint.name == DEMO or endpoint.source == "demo-crm")
     }
+
+
+def demo_posts(home: Home, run: str) -> list[Post]:
+    """At least one request of every source; ``run`` makes their ids new."""
+    from services.demonstration import posts
+    from services.demonstration_signed import signed_posts, vendors
+    from services.ingest.endpoints import Endpoints
+
+    keys = vendors(Endpoints(home.endpoints))
+    secrets = demo_secrets(home)
+    return [*posts(secrets, run), *signed_posts(secrets, keys, run)]
 
 
 def web_application(home: Installation) -> Any:

@@ -77,9 +77,15 @@ class Endpoints:
         return endpoint
 
     def rotate(
-        self, source: str, name: str = DEFAULT_ENDPOINT, *, secret: str | None = None
+        self,
+        source: str,
+        name: str = DEFAULT_ENDPOINT,
+        *,
+        secret: str | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Endpoint:
-        """A new first secret; the one before stays valid until the next rotation.
+        """A new first secret; the one before stays valid until the next rotation. ``options``
+        stand in for those it had.
 
         Raises `NotFound`.
         """
@@ -88,7 +94,8 @@ class Endpoints:
             if old is None:
                 raise NotFound(f"There is no endpoint {name} of {source}.")
             kept = (secret or new_secret(source), *old.secrets)[:KEPT_SECRETS]
-            endpoints[source, name] = replace(old, secrets=kept)
+            chosen = old.options if options is None else dict(options)
+            endpoints[source, name] = replace(old, secrets=kept, options=chosen)
             return endpoints[source, name]
 
     @contextmanager
