@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from services.ingest.endpoints import Endpoints
 from services.ingest.sources import SOURCES
 from shared.canonical import sha256_hex
-from tests.bench.facts import pss_mb, tree
+from tests.bench.facts import anonymous_mb, tree
 from tests.hostile import json_texts, texts, wire
 from tests.hostile.good import Good
 from tests.hostile.signing import ENDPOINT, Request, forged, of_bytes, open_endpoints, signed
@@ -94,10 +94,10 @@ def assault(product: Product, count: int, tell: Callable[[str], None] = lambda _
         before = None
         while (sent := result.sent.total()) < count:
             if before is None and sent >= WARM_UP:
-                before = pss_mb(tree(product.process.pid))
+                before = anonymous_mb(tree(product.process.pid))
             _send(product.port, itertools.islice(shots, STEP), result, proved)
             if before is not None:
-                result.grown_mb = round(pss_mb(tree(product.process.pid)) - before, 1)
+                result.grown_mb = round(anonymous_mb(tree(product.process.pid)) - before, 1)
             tell(f"{result.sent.total():,} requests, memory {result.grown_mb or 0:+} MB")
     result.good_sent, result.good_failed = good.sent, good.failed
     result.good_p99 = good.p99()
