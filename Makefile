@@ -33,8 +33,8 @@ bench: .venv/dev ## measure speed (P="p1 columns" for some; FULL=1, SMOKE=1, COL
 faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on
 	$(BIN)/python -m tests.faults
 
-hostile: .venv/dev ## send hostile requests to the running product (N=100000)
-	$(BIN)/python -m tests.hostile
+hostile: .venv/dev ## prove that the intake holds (P="requests slow replay echo logs", SCALE=0.01, N=)
+	$(BIN)/python -m tests.hostile $(P)
 
 .venv/run: deploy/requirements.txt
 	@$(PYTHON) -m venv .venv

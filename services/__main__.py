@@ -49,7 +49,9 @@ class Commands(click.Group):
 def main(ctx: click.Context) -> None:
     """AI proposes, people countersign, the CRM stays clean."""
     from shared.logs import configure_logs
+    from shared.processes import keep_memory_small
 
+    keep_memory_small()
     configure_logs()
     if ctx.invoked_subcommand not in ONE_PROCESS:
         ctx.obj = _home()
@@ -116,13 +118,13 @@ def demo(home: Home, *, clear: bool, crm: str | None) -> None:
         return
     import uuid
 
-    from services.demonstration import posts, send
-    from services.wiring import demo_secrets
+    from services.demonstration import send
+    from services.wiring import demo_posts, demo_secrets
 
     secrets = demo_secrets(home)
     base = home.door_url
     failed = 0
-    for post in posts(secrets, uuid.uuid4().hex[:12]):
+    for post in demo_posts(home, uuid.uuid4().hex[:12]):
         try:
             status = send(post, base_url=base, public_url=home.public_url, secrets=secrets)
         except OSError as error:

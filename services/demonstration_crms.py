@@ -24,10 +24,11 @@ class Post:
     source: str
     body: bytes
     headers: Mapping[str, str]
+    endpoint: str = "demo"
 
     @property
     def path(self) -> str:
-        return f"/hooks/{self.source}/demo"
+        return f"/hooks/{self.source}/{self.endpoint}".rstrip("/")
 
 
 def crm_posts(secrets: Secrets, run: str) -> list[Post]:

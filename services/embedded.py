@@ -22,7 +22,14 @@ from services.audit.service import SERVICE as AUDIT
 from services.classifier.service import SERVICE as CLASSIFIER
 from services.ingest.service import SERVICE as INGEST
 from services.installation import Installation
-from services.serving import CrmSettings, PoolSettings, serve_crm, serve_granian, serve_waitress
+from services.serving import (
+    CrmSettings,
+    PoolSettings,
+    buffered,
+    serve_crm,
+    serve_granian,
+    serve_waitress,
+)
 from services.writer.service import SERVICE as WRITER
 from shared.bus.connection import connect
 from shared.bus.topology import declare
@@ -172,8 +179,8 @@ def _worker(home: Installation, service: Service) -> Callable[[], None]:
 def serve_web(home: Installation) -> None:
     """One pool for hooks and pages.
 
-    granian does not buffer bodies, so it serves loopback only; on any other address waitress
-    does, which buffers heads and bodies by itself.
+    On loopback granian, with `Buffering` in front of the application; on any other address
+    waitress, which buffers heads and bodies by itself and sheds idle connections.
     """
     from services.wiring import web_application
 
@@ -184,7 +191,7 @@ def serve_web(home: Installation) -> None:
             web_workers=home.run.web_workers,
             web_threads=home.run.web_threads,
         )
-        serve_granian(pool, lambda: web_application(home))
+        serve_granian(pool, lambda: web_application(home), buffering=buffered)
     else:
         serve_waitress(web_application(home), home.run.host, home.run.port, threads=64)
 

@@ -112,10 +112,16 @@ def service_of(name: str) -> Any:
     return import_module(f"services.{name}.service").SERVICE
 
 
-def serve_granian(pool: PoolSettings, load: Callable[[], Any]) -> None:
+def serve_granian(
+    pool: PoolSettings,
+    load: Callable[[], Any],
+    *,
+    buffering: Callable[[Any, int], Any] | None = None,
+) -> None:
     """``load`` builds the application in each web process.
 
-    granian does not buffer bodies: it listens on loopback, or behind a proxy that does.
+    granian does not buffer bodies: it stands behind a proxy that does, or gets the application
+    in a `Buffering`, which ``buffering`` makes of it and of the number of threads.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
@@ -128,15 +134,15 @@ def serve_granian(pool: PoolSettings, load: Callable[[], Any]) -> None:
     def load_in_child(*_: object) -> Any:
         # Workers that outlive their server would keep its port from the next one.
         die_with(server)
-        return load()
+        return buffering(load(), pool.web_threads) if buffering else load()
 
     Server(
         "countersign",
         address=pool.host,
         port=pool.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI if buffering else Interfaces.WSGI,
         workers=pool.web_workers,
-        blocking_threads=pool.web_threads,
+        blocking_threads=1 if buffering else pool.web_threads,
         backlog=2048,
         http=HTTPModes.http1,
         websockets=False,
@@ -144,6 +150,14 @@ def serve_granian(pool: PoolSettings, load: Callable[[], Any]) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=10,
     ).serve(target_loader=load_in_child, wrap_loader=False)
+
+
+def buffered(application: Any, threads: int) -> Any:
+    """The application where no proxy stands in front of it: whole requests only."""
+    from services.buffering import Buffering
+    from services.webs import largest_body
+
+    return Buffering(application, threads, largest_body)
 
 
 def serve_crm(settings: CrmSettings) -> None:

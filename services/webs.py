@@ -73,6 +73,16 @@ def application(given: Mapping[str, Mapping[str, str]]) -> Any:
     )
 
 
+def largest_body(path: str) -> int:
+    """How many bytes a request to this path may bring: what its source takes, or a page."""
+    from services.ingest.routes import PREFIX
+    from services.ingest.sources import SOURCES
+    from shared.web import BODY_LIMIT
+
+    source = SOURCES.get(path[len(PREFIX) :].partition("/")[0]) if path.startswith(PREFIX) else None
+    return source.max_bytes if source else BODY_LIMIT
+
+
 def _web(name: str) -> Any:
     """The web part of a service, imported only where it is served."""
     from importlib import import_module

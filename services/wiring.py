@@ -19,6 +19,7 @@ from shared.people import People
 from shared.settings import load_settings
 
 if TYPE_CHECKING:
+    from services.demonstration_crms import Post
     from services.ingest.endpoints import Endpoints
 
 DEMO = "demo"
@@ -65,12 +66,22 @@ def first_endpoints(endpoints: Endpoints, crm_webhook_secret: str) -> None:
 
 
 def demo_secrets(home: Home) -> Mapping[str, str]:
-    """The first secret of the endpoint ``demo`` of each source."""
+    """The first secret of the endpoint ``demo`` of each source; the demo CRM has one of its own."""
     return {
         endpoint.source: endpoint.secrets[0]
         for endpoint in endpoints_of(home).all()
-        if endpoint.name == DEMO and endpoint.secrets
+        if endpoint.secrets and (endpoint.name == DEMO or endpoint.source == "demo-crm")
     }
+
+
+def demo_posts(home: Home, run: str) -> list[Post]:
+    """At least one request of every source; ``run`` makes their ids new."""
+    from services.demonstration import posts
+    from services.demonstration_signed import signed_posts, vendors
+
+    keys = vendors(endpoints_of(home))
+    secrets = demo_secrets(home)
+    return [*posts(secrets, run), *signed_posts(secrets, keys, run)]
 
 
 def web_application(home: Installation) -> Any:

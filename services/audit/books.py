@@ -97,6 +97,10 @@ def _side_by_side(folder: Path) -> Any:
         connection.execute(
             f"ATTACH DATABASE ? AS {service}", (f"file:{folder / service}.db?mode=ro",)
         )
+        # Read from the pages that the kernel holds anyway: each copy of our own would fill up
+        # as the databases grow, once per connection and database.
+        connection.execute(f"PRAGMA {service}.cache_size=-256")
+        connection.execute(f"PRAGMA {service}.mmap_size=268435456")
     return connection
 
 

@@ -17,10 +17,11 @@ from services.audit.telling_events import Body, Told, record_text
 
 LONGEST_EXCERPT = 4000
 LONGEST_SEARCHED = 20_000
+LONGEST_CUSTOMER = 200
 _CUSTOMER_NAMES = ("name", "firstname", "first_name", "lastname", "last_name", "company")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Context:
     """What the entries of one chain have told so far, in ledger order.
 
@@ -61,8 +62,9 @@ class Context:
     def _absorb_event(self, event: Body) -> None:
         sender = event.get("sender") or {}
         self.source = event["source"]
-        self.customer = self.customer or sender.get("name") or sender.get("email")
-        self.customer = self.customer or sender.get("phone")
+        named = (sender.get(name) for name in ("name", "email", "phone"))
+        who = next(filter(None, named), "")[:LONGEST_CUSTOMER]
+        self.customer = self.customer or who or None
         self._add([f"s={fold(event['source'])}"])
         self._add(f"n={word}" for word in plain_words(sender.get("name") or ""))
         parts = event.get("parts") or {}

@@ -15,7 +15,8 @@ from shared.db import reading
 from shared.faultpoints import reached
 
 BATCH = 1000
-REMEMBERED_CHAINS = 20_000
+# Of four to eight thousand ordinary chains, and of fewer where senders make theirs large.
+REMEMBERED_KEYS = 40_000
 
 
 @dataclass(eq=False)
@@ -40,9 +41,11 @@ class Contexts:
         return context
 
     def forget(self) -> None:
-        """Keep the chains that were in use last."""
-        while len(self.known) > REMEMBERED_CHAINS:
-            self.known.popitem(last=False)
+        """Keep the chains that were in use last, within some megabytes."""
+        held = sum(len(context.keys) for context in self.known.values())
+        while held > REMEMBERED_KEYS:
+            _, oldest = self.known.popitem(last=False)
+            held -= len(oldest.keys)
 
 
 @dataclass(eq=False, kw_only=True)

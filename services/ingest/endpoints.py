@@ -96,7 +96,11 @@ class Endpoints:
         return row.endpoint()
 
     def rotate(
-        self, source: str, name: str = DEFAULT_ENDPOINT, *, secret: str | None = None
+        self,
+        source: str,
+        name: str = DEFAULT_ENDPOINT,
+        *,
+        secret: str | None = None,
     ) -> Endpoint:
         """A new first secret; the one before stays valid until it is dropped, or the next rotation.
 

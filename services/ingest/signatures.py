@@ -69,9 +69,14 @@ class Hmac:
         for key in keys:
             expected = self._signature(self.template.render(hook, key), key)
             for text in given:
-                shown = text.lower() if self.encoding == "hex" else text
-                matches |= hmac.compare_digest(shown, expected)
+                matches |= hmac.compare_digest(self._shown(text), expected)
         return matches
+
+    def _shown(self, text: bytes) -> bytes:
+        """Hex in either case, base64url with its padding or without (RFC 4648 §3.2)."""
+        if self.encoding == "base64url" and not text.endswith(b"="):
+            return text + b"=" * (-len(text) % 4)
+        return text.lower() if self.encoding == "hex" else text
 
     def _signature(self, message: bytes, key: bytes) -> bytes:
         if self.is_keyed:

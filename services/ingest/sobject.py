@@ -45,6 +45,7 @@ OWN_USER = Option(
 )
 # An id has 15 characters that count; the last three of 18 only repeat their case.
 SIGNIFICANT = 15
+_CASES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?\Z")
 _STAMPS = ("SystemModstamp", "LastModifiedDate")
 _SYSTEM = frozenset(
@@ -75,8 +76,24 @@ def same_id(one: str, other: str) -> bool:
 
 
 def record_of(kind: str, id_: str) -> RecordRef | None:
+    """One record has one name, however its id is written."""
     plural = PLURALS.get(kind)
-    return RecordRef(crm=CRM, type=plural, id=id_) if plural else None
+    return RecordRef(crm=CRM, type=plural, id=long_id(id_)) if plural else None
+
+
+def long_id(id_: str) -> str:
+    """All 18 characters: each of the last three tells which of five letters are capitals.
+
+    https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/field_types.htm
+    """
+    start = id_[:SIGNIFICANT]
+    if len(id_) != SIGNIFICANT:
+        return id_
+    sums = (
+        sum(1 << place for place, letter in enumerate(start[block : block + 5]) if letter.isupper())
+        for block in (0, 5, 10)
+    )
+    return start + "".join(_CASES[one] for one in sums)
 
 
 def changed_at(fields: Mapping[str, Scalar]) -> datetime | None:

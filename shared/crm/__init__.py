@@ -22,6 +22,7 @@ READERS: dict[str, Callable[[Account, float], Reader]] = {
     "hubspot": HubSpotReader.of,
     "jobber": JobberReader.of,
     "pipedrive": PipedriveReader.of,
+    "salesforce": SalesforceReader.of,
 }
 
 # By vendor: the app that a person lets in with `countersign crm authorize`.

@@ -118,6 +118,11 @@ def pss_mb(pids: Sequence[int]) -> float:
     return round(sum(_kib(pid, "Pss") for pid in pids) / 1024, 1)
 
 
+def anonymous_mb(pids: Sequence[int]) -> float:
+    """As `pss_mb`, without the pages of files, which the kernel takes back at will."""
+    return round(sum(_kib(pid, "Pss_Anon") for pid in pids) / 1024, 1)
+
+
 def rss_mb(pids: Sequence[int]) -> float:
     """Memory in MB, shared pages counted for each process that maps them."""
     return round(sum(_kib(pid, "Rss") for pid in pids) / 1024, 1)

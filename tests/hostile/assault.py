@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +17,18 @@ from sqlalchemy import create_engine, text
 from services.ingest.endpoints import Endpoints
 from services.ingest.sources import SOURCES
 from shared.canonical import sha256_hex
-from tests.bench.facts import pss_mb, tree
+from tests.bench.facts import anonymous_mb, tree
 from tests.hostile import json_texts, texts, wire
 from tests.hostile.good import Good
 from tests.hostile.signing import ENDPOINT, Request, forged, of_bytes, open_endpoints, signed
 from tests.product import Product
 
 SENDERS = 8
-# Memory is compared with what it was when this part of the requests had warmed everything up.
-WARM_UP = 0.1
+# Memory is compared with what it was when so many requests had warmed everything up: until then the
+# processes copy what they shared when they were forked. A shorter run tells nothing about it.
+WARM_UP = 10_000
+MOST_GROWN_MB, GOAL_P99 = 50, 1.0
+STEP = 5000
 _ANY, _ACCEPTED, _REFUSED = range(200, 500), range(200, 300), range(400, 500)
 JSON = {"Content-Type": "application/json"}
 
@@ -56,7 +59,7 @@ class Result:
     wrong: list[str] = field(default_factory=list)
     unproved: int = 0
     accepted: int = 0
-    grown_mb: float = 0.0
+    grown_mb: float | None = None
     good_sent: int = 0
     good_failed: int = 0
     good_p99: float = 0.0
@@ -66,8 +69,21 @@ class Result:
     def server_errors(self) -> int:
         return sum(count for status, count in self.statuses.items() if status >= 500)
 
+    @property
+    def faults(self) -> list[str]:
+        """What the goals do not allow, in words."""
+        goals = {
+            f"{self.server_errors} server errors": self.server_errors,
+            f"{self.unproved} stored without a valid signature": self.unproved,
+            f"memory grew by {self.grown_mb} MB": (self.grown_mb or 0) >= MOST_GROWN_MB,
+            f"good requests waited {self.good_p99} s (p99)": self.good_p99 >= GOAL_P99,
+            f"{self.good_failed} good requests failed": self.good_failed,
+            "nothing was measured": not (self.accepted and self.good_sent),
+        }
+        return [*(words for words, is_bad in goals.items() if is_bad), *self.wrong[:20]]
 
-def assault(product: Product, count: int) -> Result:
+
+def assault(product: Product, count: int, tell: Callable[[str], None] = lambda _: None) -> Result:
     """``count`` requests of all kinds, mixed, with good traffic beside them."""
     assert product.process is not None
     open_endpoints(Endpoints(product.home().endpoints))
@@ -75,10 +91,14 @@ def assault(product: Product, count: int) -> Result:
     proved: set[str] = set()
     shots = itertools.islice(_mixed(), count)
     with Good(product=product) as good:
-        _send(product.port, itertools.islice(shots, int(count * WARM_UP)), result, proved)
-        before = pss_mb(tree(product.process.pid))
-        _send(product.port, shots, result, proved)
-        result.grown_mb = round(pss_mb(tree(product.process.pid)) - before, 1)
+        before = None
+        while (sent := result.sent.total()) < count:
+            if before is None and sent >= WARM_UP:
+                before = anonymous_mb(tree(product.process.pid))
+            _send(product.port, itertools.islice(shots, STEP), result, proved)
+            if before is not None:
+                result.grown_mb = round(anonymous_mb(tree(product.process.pid)) - before, 1)
+            tell(f"{result.sent.total():,} requests, memory {result.grown_mb or 0:+} MB")
     result.good_sent, result.good_failed = good.sent, good.failed
     result.good_p99 = good.p99()
     result.seconds = round(time.monotonic() - began, 1)

@@ -20,9 +20,13 @@ RATE = 10
 
 @dataclass(kw_only=True)
 class Good:
-    """Posts while the block lasts. ``proved`` are the hashes of its bodies; times in seconds."""
+    """Posts while the block lasts, to ``port`` where it is not the product's own.
+
+    ``proved`` are the hashes of its bodies; times in seconds.
+    """
 
     product: Product
+    port: int = 0
     proved: set[str] = field(default_factory=set)
     times: list[float] = field(default_factory=list)
     failed: int = 0
@@ -49,7 +53,8 @@ class Good:
         return round(ordered[int(len(ordered) * 0.99)], 3)
 
     def _post_all(self) -> None:
-        secrets, url = self.product.secrets(), self.product.url
+        secrets = self.product.secrets()
+        url = f"http://127.0.0.1:{self.port or self.product.port}"
         while not self._stop.wait(1 / RATE):
             run = f"good-{self.sent}"
             post = standard_webhook(secrets, run, random.Random(run))

@@ -16,8 +16,9 @@ _ACCEPTED = (
     b'"\\"\\\\\\/\\b\\f\\n\\r\\t"', b'"\\uffff"', b'"\x7f"', b'"\xf0\x9f\x98\x80"', b"[]", b"{}",
     b"[ ]", b"{ }", b"[1,2]", b'{"":0}', b'{"a":{"a":1}}', b" \t\r\n1 ",
 )  # fmt: skip
+# Nothing at all is not among them: inside a list it is an empty list.
 _REFUSED = (
-    b"", b"nul", b"True", b"NaN", b"Infinity", b"-Infinity", b"+1", b"01", b"-01", b"-", b"1.",
+    b"nul", b"True", b"NaN", b"Infinity", b"-Infinity", b"+1", b"01", b"-01", b"-", b"1.",
     b".5", b"1e", b"1e+", b"0x1", b"1_0", b"1e999", b"-1e999", b"9" * 401, b"1" * 5000,
     b"\xef\xbc\x91", b"'a'", b'"a', b'a"', b'"\\x41"', b'"\\u00"', b'"\\u00g0"', b'"\\"',
     b'"\t"', b'"\n"', b'"\x00"', b'"\\u0000"', b'"\\ud800"', b'"\\udc00"', b'"\\ude00\\ud83d"',

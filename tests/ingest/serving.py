@@ -85,23 +85,12 @@ def no_commit(folder: Path, database: str) -> Any:
 
 
 def serve(folder: Path, port: int, side: str, workers: int, database: str) -> None:
-    from granian.constants import HTTPModes, Interfaces
-    from granian.log import LogLevels
-    from granian.server import Server
+    """As the product serves on loopback."""
+    from services.serving import PoolSettings, buffered, serve_granian
 
     load = {"ingest": door, "hello": hello, "no-commit": no_commit}[side]
-    Server(
-        side,
-        address="127.0.0.1",
-        port=port,
-        interface=Interfaces.WSGI,
-        workers=workers,
-        blocking_threads=32,
-        backlog=2048,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_level=LogLevels.error,
-    ).serve(target_loader=lambda *_: load(folder, database), wrap_loader=False)
+    pool = PoolSettings(host="127.0.0.1", port=port, web_workers=workers, web_threads=32)
+    serve_granian(pool, lambda: load(folder, database), buffering=buffered)
 
 
 @contextmanager

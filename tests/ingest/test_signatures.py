@@ -82,7 +82,8 @@ def variants(vector: dict[str, Any]) -> Iterator[tuple[str, Headers, dict[str, A
         "empty": "",
         "spaces": "   ",
         "only the front": front,
-        "first character changed": front + ("B" if tail[0] != "B" else "C") + tail[1:],
+        # In hex a capital is the same digit.
+        "first character changed": front + ("B" if tail[0] not in "Bb" else "C") + tail[1:],
         "middle changed": front + tail[:9] + ("x" if tail[9] != "x" else "y") + tail[10:],
         "last character gone": value.rstrip("=")[:-1],
         "first half": front + tail[: len(tail) // 2],

@@ -209,7 +209,7 @@ class Fts5Index:
             "synchronous=NORMAL",  # A projection: what a power cut takes is added again.
             "secure_delete=ON",
             "mmap_size=1073741824",
-            "cache_size=-16384",
+            "cache_size=-4096",  # For each thread; what is read lies in the map.
             "journal_size_limit=67108864",
         ):
             db.execute(f"PRAGMA {pragma}")
