@@ -28,7 +28,6 @@ READERS: dict[str, Callable[[Account, float], Reader]] = {
 # By vendor: the app that a person lets in with `countersign crm authorize`.
 FLOWS: dict[str, Callable[[Account], CodeFlow]] = {
     "jobber": jobber_flow,
-    SalesforceReader.vendor: SalesforceReader.of,
 }
 
 

@@ -54,7 +54,7 @@ WRITERS: dict[str, Callable[[Account], Writer]] = {
     "hubspot": HubSpotWriter.of,
     "jobber": JobberWriter.of,
     "pipedrive": PipedriveWriter.of,
-    SalesforceWriter.vendor: SalesforceWriter.of,
+    "salesforce": SalesforceWriter.of,
 }
 
 
