@@ -8,11 +8,13 @@ from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.reader import Reader
+from shared.crm.servicetitan import ServiceTitanReader
 from shared.errors import ConfigurationError
 
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "servicetitan": ServiceTitanReader.of,
 }
 
 

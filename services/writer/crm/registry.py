@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from services.writer.crm.servicetitan import ServiceTitanWriter
 from shared.crm.accounts import Account
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
@@ -46,7 +47,9 @@ class Writer(Protocol):
 
 
 # By vendor: makes the writer of an account.
-WRITERS: dict[str, Callable[[Account], Writer]] = {}
+WRITERS: dict[str, Callable[[Account], Writer]] = {
+    "servicetitan": ServiceTitanWriter.of,
+}
 
 
 def writer_of(account: Account) -> Writer:
