@@ -365,9 +365,16 @@ def test_a_conflict_is_a_stale_record(tenant: Tenant, dana: RecordRef, field: st
 def test_custom_fields_are_open_only_where_a_patch_keeps_the_others(
     tenant: Tenant, dana: RecordRef
 ) -> None:
+    stamps = {"createdOn": "2026-11-01T10:00:00Z", "modifiedOn": "2026-11-01T10:00:00Z"}
     tenant.crm.custom["customers"] = [
-        {"id": 5, "name": "Gate code", "dataType": "Text", "dataTypeOptions": None},
-        {"id": 6, "name": "Season", "dataType": "Dropdown", "dataTypeOptions": ["Summer"]},
+        {"id": 5, "name": "Gate code", **stamps, "dataType": "Text", "dataTypeOptions": None},
+        {
+            "id": 6,
+            "name": "Season",
+            **stamps,
+            "dataType": "Dropdown",
+            "dataTypeOptions": ["Summer"],
+        },
     ]
     kept = [{"typeId": 6, "name": "Season", "value": "Summer"}]
     tenant.crm.records["customers"][int(dana.id)]["customFields"] = kept
@@ -412,7 +419,14 @@ def test_lists_are_read_over_all_their_pages(tenant: Tenant, dana: RecordRef) ->
 def test_history_tells_of_leads_jobs_and_their_events(tenant: Tenant, dana: RecordRef) -> None:
     lead, job = tenant.crm.lead(int(dana.id)), tenant.crm.job(int(dana.id))
     tenant.crm.lead(999)
-    event = {"of": job, "id": 1, "employeeId": 9, "eventType": "Job Booked", "memo": "by phone"}
+    event = {
+        "of": job,
+        "id": 1,
+        "employeeId": 9,
+        "eventType": "Job Booked",
+        "memo": "by phone",
+        "usedSchedulingTool": "Manual",
+    }
     tenant.crm.events.append({**event, "date": "2026-11-01T10:00:00.1234567Z"})
     items = tenant.reader().history(dana)
     assert [item.text for item in items if item.kind == "lead"] == [

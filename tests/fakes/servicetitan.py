@@ -101,16 +101,18 @@ class ServiceTitan:
                 "type": kind,
                 "value": value,
                 "memo": "",
-                "createdOn": now_text(),
                 "modifiedOn": now_text(),
-                "active": True,
+                "is_active": True,
             }
+            if type_ == "customers":
+                phone = {"phoneNumber": value, "doNotText": False}
+                row |= {"createdOn": now_text(), "phoneSettings": phone}
             self.contacts[self._next] = row
             self.feed.append(self._next)
             return row
 
     def drop_contact(self, id_: int) -> None:
-        self.contacts[id_]["active"] = False
+        self.contacts[id_]["is_active"] = False
         self.feed.append(id_)
 
     def expire_tokens(self) -> None:
@@ -195,7 +197,7 @@ class ServiceTitan:
 
     def _contacts_of(self, type_: str, id_: int) -> list[dict[str, Any]]:
         rows = self.contacts.values()
-        return [row for row in rows if row["of"] == (type_, id_) and row["active"]]
+        return [row for row in rows if row["of"] == (type_, id_) and row["is_active"]]
 
     def _changed(self, row: dict[str, Any], values: Mapping[str, Any]) -> None:
         if self.conflicts:
@@ -235,6 +237,8 @@ class ServiceTitan:
             "createdOn": now_text(),
             "modifiedOn": now_text(),
         }
+        if type_ != "jobs":
+            row["id"] = len(self.notes) + 1
         self.notes.append(row)
         self.changes += counted
         return public(row)
@@ -265,15 +269,15 @@ class ServiceTitan:
     def export(self, query: Body, _: Any) -> dict[str, Any]:
         begin = int(query.get("from", "0"))
         ids = self.feed[begin : begin + self.page_size]
-        rows = [{**public(self.contacts[i]), "customerId": self.contacts[i]["of"][1]} for i in ids
-                if self.contacts[i]["of"][0] == "customers"]  # fmt: skip
+        found = [row for row in map(self.contacts.__getitem__, ids) if row["of"][0] == "customers"]
+        rows = [
+            {**public(row), "customerId": row["of"][1], "active": row["is_active"]} for row in found
+        ]
         end = begin + len(ids)
         return {"hasMore": end < len(self.feed), "continueFrom": str(end), "data": rows}
 
     def list_records(self, query: Body, _: Any, type_: str) -> dict[str, Any]:
         rows = [row for row in self.records[type_].values() if _matches(row, query)]
-        if query.get("sort", "").startswith("-"):
-            rows.reverse()
         return self._page(rows, query)
 
     def list_custom(self, query: Body, _: Any, type_: str) -> dict[str, Any]:

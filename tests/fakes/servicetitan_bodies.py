@@ -127,7 +127,7 @@ def _fits(value: Any, type_: Any) -> bool:
 
 
 def public(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "of"}
+    return {name: value for name, value in row.items() if name not in {"of", "is_active"}}
 
 
 def now_text() -> str:

@@ -28,6 +28,10 @@ CUSTOMER: dict[str, Any] = {
 }
 JOB: dict[str, Any] = {
     "locationId": 2,
+    "appointmentCount": 1,
+    "firstAppointmentId": 6,
+    "lastAppointmentId": 6,
+    "notificationsEnabled": True,
     "jobStatus": "Scheduled",
     "total": 99.9,
     "businessUnitId": 3,
