@@ -171,6 +171,8 @@ def _write(attempt: Attempt, lock: Lock, deps: WorkerDeps) -> Effect:
     """Steps 8 to 11."""
     if attempt.change.kind is ProposalKind.DRAFT:
         return _create(attempt, deps)
+    if attempt.change.record.crm in deps.by_hand:
+        return partial(outcomes.handed_over, attempt=attempt)
     for _ in range(RETRIES):
         live = _read(attempt, attempt.change.record, deps)
         if not isinstance(live, Reading):
@@ -318,6 +320,8 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     if attempt is None:
         return do_nothing
     change = attempt.change
+    if change.record.crm in deps.by_hand and change.kind is not ProposalKind.DRAFT:
+        return partial(outcomes.handed_over, attempt=attempt)
     if (live := _found(attempt, deps)) is not None:
         return partial(outcomes.applied, attempt=attempt, live=live)
     reached("completer.not_found")

@@ -89,7 +89,10 @@ class WebDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``settle_after`` is how long an unfinished write is left alone before it is read back."""
+    """``settle_after`` is how long an unfinished write is left alone before it is read back.
+
+    ``by_hand`` names the CRMs without an API, whose records a person changes.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -99,6 +102,7 @@ class WorkerDeps:
     readers: Mapping[str, ReadsRecords]
     writers: Mapping[str, WritesRecords]
     policy_file: Path
+    by_hand: frozenset[str] = frozenset()
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None
     telling: Telling | None = None

@@ -9,7 +9,8 @@ from typing import Any
 
 from services.writer.apply import LOCK, complete
 from services.writer.crm.demo import DemoWriter
-from services.writer.crm.registry import writer_of
+from services.writer.crm.handoff import HandOff
+from services.writer.crm.registry import Writer, writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
 from services.writer.drafts import carry_out_decisions
@@ -24,8 +25,9 @@ from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm import readers
-from shared.crm.accounts import accounts_of
+from shared.crm.accounts import Account, accounts_of
 from shared.crm.demo import CRM, DemoReader
+from shared.crm.handoff import VENDOR
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -98,6 +100,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         readers=_readers(settings, engine, timeout=5.0),
         writers=_writers(settings, engine),
         policy_file=settings.policy_file,
+        by_hand=_by_hand(settings),
         # Whoever wrote had the record's lock: once it is over, that writer is gone.
         settle_after=LOCK,
         relay=Relay(
@@ -118,9 +121,20 @@ def _readers(
 
 
 def _writers(settings: WorkerSettings, engine: Any) -> dict[str, WritesRecords]:
-    others = {one.name: writer_of(one) for one in accounts_of(settings.crms_write)}
+    accounts = accounts_of(settings.crms_write)
+    others = {one.name: _writer(one, engine) for one in accounts}
     demo = DemoWriter(settings.crm_url, settings.crm_write_token)
     return {CRM: demo, **{name: Shelf(name, one, engine, now) for name, one in others.items()}}
+
+
+def _writer(account: Account, engine: Any) -> Writer:
+    """What is handed over keeps a book of its own: nothing can be read back."""
+    return HandOff(account, engine, now) if account.vendor == VENDOR else writer_of(account)
+
+
+def _by_hand(settings: WorkerSettings) -> frozenset[str]:
+    accounts = accounts_of(settings.crms_write)
+    return frozenset(one.name for one in accounts if one.vendor == VENDOR)
 
 
 def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
+from shared.crm.handoff import HandOffReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.reader import Reader
 from shared.crm.servicetitan import ServiceTitanReader
@@ -14,6 +15,7 @@ from shared.errors import ConfigurationError
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "handoff": HandOffReader.of,
     "servicetitan": ServiceTitanReader.of,
 }
 
