@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import socketserver
 import ssl
@@ -64,6 +65,10 @@ class _Session(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         self.sender, self.recipients, self.is_encrypted = "", list[str](), False
         self.say("220 mail.example.com")
+        with contextlib.suppress(OSError):
+            self._converse()
+
+    def _converse(self) -> None:
         while line := self.rfile.readline().decode().strip():
             command = line.partition(" ")[0].upper()
             if not self.is_encrypted:
@@ -75,6 +80,12 @@ class _Session(socketserver.StreamRequestHandler):
                 self.say(scripted)
             elif not getattr(self, f"on_{command.lower()}", self.on_unknown)(line):
                 return
+
+    def finish(self) -> None:
+        """The socket of TLS is another one than the server's own, and nobody else closes it."""
+        for one in (self.wfile, self.rfile, self.request):
+            with contextlib.suppress(OSError):
+                one.close()
 
     def say(self, text: str) -> None:
         self.wfile.write(text.encode() + b"\r\n")
