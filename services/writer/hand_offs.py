@@ -46,7 +46,12 @@ def begin(db: Connection, id_: str, crm: str, way: str, at: datetime) -> bool:
     row = {"id": id_, "crm": crm, "way": way, "state": "begun", "begun_at": rfc3339(at)}
     if insert_new(db, hand_offs, [row]):
         return True
-    return move(db, id_, ("failed",), "begun", at)
+    statement = (
+        update(hand_offs)
+        .where(hand_offs.c.id == id_, hand_offs.c.state == "failed")
+        .values(state="begun", begun_at=rfc3339(at), settled_by=None, settled_at=None)
+    )
+    return db.execute(statement).rowcount == 1
 
 
 def move(

@@ -123,7 +123,7 @@ def _end_hand_off(unit: Unit, handed: Row[Any], change: Row[Any], word: Word) ->
         subject=f"change/{change.id}",
         chain=change.event_id,
         actor=word.actor,
-        key=f"{handed.begun_at}/{word.outcome}",
+        key=f"{word.outcome}/{rfc3339(unit.now)}",
     )
     return True
 
