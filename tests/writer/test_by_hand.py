@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from services.writer import acts, cards, hand_offs, queries, settling
 from services.writer.crm.handoff import HandOff
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.schemas import Discard, Settle
+from services.writer.service import SERVICE
 from services.writer.tables import changes, drafts
 from shared.crm import Account
 from shared.crm.handoff import HandOffReader
-from shared.db import reading, writing
+from shared.db import open_database, reading, writing
 from shared.domain import ids
 from shared.domain.event import EventKind
 from shared.domain.proposal import FieldChange, ProposalKind
 from shared.domain.record import RecordRef
 from shared.domain.topics import Topic
 from shared.errors import Conflict
+from shared.service import Web
+from shared.sessions import Sessions
+from shared.web import build_app
 from tests.fakes.faulty_crm import Fault, FaultyCrm, served
 from tests.writer.world import NEW_PHONE, OLD_PHONE, World, mail, phone_change, running_world
 
@@ -237,3 +243,45 @@ def test_a_lead_that_may_have_arrived_waits_for_a_word(office: Office, *, has_ef
     assert office.flow.count == has_effect
     with pytest.raises(Conflict, match="Already said by ben"):
         office.say(change, "done")
+
+
+def test_the_pages_show_old_new_a_copy_button_and_the_two_words(office: Office) -> None:
+    card, change = approved(office)
+    lead = office.promoted()
+    with signed_in(office.world) as browser:
+        page = browser.get(f"/cards/{card}").text
+        for shown in (OLD_PHONE, f'data-copy="{NEW_PHONE}"', "It is done", "Not done"):
+            assert shown in page
+        assert 'data-every="1"' not in page, "nothing is drawn anew under the hands of a person"
+        draft = browser.get(f"/drafts/{lead}").text
+        assert "Handed over, not yet confirmed" in draft
+        assert 'data-copy="Wren"' in draft
+        answer = browser.post(f"/api/changes/{change}/settle", json={"outcome": "done"})
+        assert answer.status_code == 200
+        assert browser.post(f"/api/changes/{lead}/settle", json={"outcome": "x"}).status_code == 422
+        assert (
+            browser.post(f"/api/changes/{lead}/settle", json={"outcome": "done"}).status_code == 200
+        )
+        page = browser.get(f"/cards/{card}").text
+        assert "Done by hand: ada" in page
+        assert "not read back" in page
+        assert "Confirmed: it is in the CRM" in browser.get(f"/drafts/{lead}").text
+
+
+@contextmanager
+def signed_in(world: World) -> Iterator[FlaskClient]:
+    """Ada's browser, with a token in the place of a session."""
+    assert SERVICE.web is not None
+    part = Web(settings=object, wire=lambda _: world.web, blueprints=SERVICE.web.blueprints)
+    engine = open_database(f"sqlite:///{world.folder}/sessions.db")
+    built = build_app(
+        [("writer", part, world.web)],
+        world.people,
+        public_url="http://127.0.0.1:8080",
+        sessions=Sessions(engine=engine, clock=world.clock),
+    )
+    client = built.test_client()
+    token = world.people.make_token("ada", "test")
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    yield client
+    engine.dispose()
