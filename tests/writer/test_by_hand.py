@@ -256,6 +256,8 @@ def test_the_pages_show_old_new_a_copy_button_and_the_two_words(office: Office) 
         draft = browser.get(f"/drafts/{lead}").text
         assert "Handed over, not yet confirmed" in draft
         assert 'data-copy="Wren"' in draft
+        rows = browser.get("/api/cards?tab=decided").json["rows"]
+        assert {row["id"]: row["outcome"] for row in rows}[card] == "approved, to be done by hand"
         answer = browser.post(f"/api/changes/{change}/settle", json={"outcome": "done"})
         assert answer.status_code == 200
         assert browser.post(f"/api/changes/{lead}/settle", json={"outcome": "x"}).status_code == 422
@@ -265,6 +267,8 @@ def test_the_pages_show_old_new_a_copy_button_and_the_two_words(office: Office) 
         page = browser.get(f"/cards/{card}").text
         assert "Done by hand: ada" in page
         assert "not read back" in page
+        rows = browser.get("/api/cards?tab=decided").json["rows"]
+        assert {row["id"]: row["outcome"] for row in rows}[card] == "done by hand, not read back"
         assert "Confirmed: it is in the CRM" in browser.get(f"/drafts/{lead}").text
 
 
