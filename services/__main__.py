@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # `run` starts without what other commands need.
 ONE_PROCESS = frozenset({"serve", "work", "healthy", "secrets", "setup"})
 """Commands that read the settings of one process of the distributed form."""
 
+STARTS = frozenset({"run", "restore", "demo"})
+"""Commands that need nothing to be set up before them, or look themselves."""
+
 
 class Commands(click.Group):
     """Our own errors are one sentence that says what to do, never a traceback."""
@@ -49,19 +52,23 @@ def main(ctx: click.Context) -> None:
 
     configure_logs()
     if ctx.invoked_subcommand not in ONE_PROCESS:
-        ctx.obj = _home(is_start=ctx.invoked_subcommand in {"run", "restore"})
+        ctx.obj = _home()
+        if ctx.invoked_subcommand not in STARTS:
+            _require_set_up(ctx.obj)
 
 
-def _home(*, is_start: bool) -> Home:
+def _home() -> Home:
     """What a command works on. ``PROCESS`` says that this is one process of several."""
     if load_settings(ProcessSettings).process:
         from services.own_environment import OwnEnvironment
 
         return OwnEnvironment(given=given())
-    home = installation(load_settings(RunSettings))
-    if not is_start and not home.people.exists():
+    return installation(load_settings(RunSettings))
+
+
+def _require_set_up(home: Any) -> None:
+    if isinstance(home, Installation) and not home.people.exists():
         raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
-    return home
 
 
 @main.command()
@@ -80,9 +87,9 @@ def run(home: Installation) -> None:
 
 
 def _welcome(home: Installation, *, is_first: bool) -> None:
-    from services.wiring import first_admin, first_endpoints, people_of
+    from services.wiring import endpoints_of, first_admin, first_endpoints, people_of
 
-    first_endpoints(home.endpoints, home.crm_webhook_secret)
+    first_endpoints(endpoints_of(home), home.crm_webhook_secret)
     if is_first:
         first_admin(home)
     people = people_of(home)
@@ -96,9 +103,14 @@ def _welcome(home: Installation, *, is_first: bool) -> None:
 
 @main.command()
 @click.option("--clear", is_flag=True, help="Put the demo CRM's sample records back and stop.")
+@click.option("--crm", help="Run the story in a CRM of this vendor's shape, e.g. hubspot.")
 @click.pass_obj
-def demo(home: Home, *, clear: bool) -> None:
+def demo(home: Home, *, clear: bool, crm: str | None) -> None:
     """Post signed sample webhooks and mails to the running product."""
+    if crm:
+        _demonstrate(home, crm)
+        return
+    _require_set_up(home)
     if clear:
         _clear_demo(home)
         return
@@ -123,6 +135,21 @@ def demo(home: Home, *, clear: bool) -> None:
     click.echo(f"Now look at {home.public_url}/queue")
     if failed:
         sys.exit(1)
+
+
+def _demonstrate(home: Any, vendor: str) -> None:
+    """A product of its own beside a double of the vendor's API, until Ctrl-C."""
+    from services.demonstrating import beside, double_of, furnish, in_background, post_mails
+    from services.embedded import supervise
+
+    own = beside(home, vendor)
+    with double_of(vendor) as double:
+        is_first = own.prepare()
+        furnish(own, vendor, double)
+        tree = supervise(own)
+        _welcome(own, is_first=is_first)
+        in_background(lambda: post_mails(own))
+        tree.run()
 
 
 def _clear_demo(home: Home) -> None:

@@ -2,64 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
 import click
 
 from services.wiring import Home
-from shared.bus.connection import connect, translated
-from shared.bus.consumer import delivery_of
-from shared.bus.delivery import Delivery
+from shared.bus.letters import Letter, letters
 from shared.bus.publisher import Publisher
-from shared.bus.topology import parked, parked_queue, work_queues
-from shared.bus.waiting import why_parked
+from shared.bus.topology import parked, work_queues
 from shared.errors import NotFound
-
-
-@dataclass(frozen=True, kw_only=True)
-class Letter:
-    """One dead letter: the queue it was meant for and why it rests."""
-
-    queue: str
-    delivery: Delivery
-    reason: str
-
-    @property
-    def topic(self) -> str:
-        return self._said("topic")
-
-    @property
-    def chain(self) -> str:
-        return self._said("chain")
-
-    def _said(self, key: str) -> str:
-        try:
-            return str(json.loads(self.delivery.text).get(key, "?"))
-        except (ValueError, AttributeError):
-            return "?"
-
-
-def letters(home: Home, queue: str | None = None) -> Iterator[Letter]:
-    """Every dead letter, held while the caller looks at it and put back unless acknowledged."""
-    names = [queue] if queue else list(work_queues())
-    connection = connect(home.bus_url)
-    try:
-        with translated():
-            channel = connection.channel()
-            for name in names:
-                yield from _letters_of(channel, name)
-    finally:
-        connection.release()
-
-
-def _letters_of(channel: Any, name: str) -> Iterator[Letter]:
-    bound = parked_queue(name).bind(channel)
-    while (message := bound.get(no_ack=False)) is not None:
-        reason = why_parked(message.headers)
-        yield Letter(queue=name, delivery=delivery_of(message, name), reason=reason)
 
 
 @click.group()
@@ -73,10 +22,8 @@ def dead() -> None:
 def list_(home: Home, queue: str | None) -> None:
     """Each dead letter with its reason."""
     count = 0
-    for letter in letters(home, queue):
-        click.echo(
-            f"{letter.delivery.message_id}  {letter.queue:10}  {letter.topic:18}  {letter.reason}"
-        )
+    for letter in letters(home.bus_url, [queue] if queue else None):
+        click.echo(f"{letter.message_id}  {letter.queue:10}  {letter.topic:18}  {letter.reason}")
         count += 1
     click.echo(f"{count} dead letters" if count else "No dead letters.")
 
@@ -86,8 +33,8 @@ def list_(home: Home, queue: str | None) -> None:
 @click.pass_obj
 def show(home: Home, message_id: str) -> None:
     """One dead letter in full."""
-    for letter in letters(home):
-        if letter.delivery.message_id == message_id:
+    for letter in letters(home.bus_url):
+        if letter.message_id == message_id:
             click.echo(f"queue:  {parked(letter.queue)}\nreason: {letter.reason}\n")
             click.echo(letter.delivery.text)
             return
@@ -118,14 +65,12 @@ def replay(
         raise click.UsageError("say which: a message id, --queue, --topic or --all")
     publisher = Publisher(home.bus_url)
     count = 0
-    for letter in letters(home, queue):
-        wanted = message_id in {None, letter.delivery.message_id}
+    for letter in letters(home.bus_url, [queue] if queue else None):
+        wanted = message_id in {None, letter.message_id}
         if not wanted or topic not in {None, letter.topic}:
             continue
         count += 1
-        click.echo(
-            f"{'would send' if dry_run else 'sent'}  {letter.delivery.message_id}  {letter.topic}"
-        )
+        click.echo(f"{'would send' if dry_run else 'sent'}  {letter.message_id}  {letter.topic}")
         if not dry_run:
             _send_again(publisher, letter)
     publisher.close()

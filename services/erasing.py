@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import click
 
-from services.dead import letters
 from services.installation import Installation
+from shared.bus.letters import letters
 from shared.bus.publisher import Publisher
 from shared.bus.transports.sqlite import file_of
 from shared.bus.transports.sqlite.schema import cut_log
@@ -48,7 +48,7 @@ def erase(home: Installation, contact: str, reason: str, *, yes: bool) -> None:
 def forget_letters(home: Installation, chains: Collection[str]) -> int:
     """Take the dead letters of these chains away; returns how many. Raises `BrokerUnavailable`."""
     publisher, count = Publisher(home.bus_url), 0
-    for letter in letters(home):
+    for letter in letters(home.bus_url):
         if letter.chain in chains:
             publisher.acknowledge([letter.delivery.message])
             count += 1

@@ -145,6 +145,10 @@ class Installation:
         return (self.run.notices_file or self.root / "notices.toml").resolve()
 
     @property
+    def mailboxes(self) -> Path:
+        return self.root / "mailboxes.toml"
+
+    @property
     def policy(self) -> Path:
         return self.root / "policy.toml"
 
@@ -274,8 +278,17 @@ class Installation:
             "NOTICE_URLS": self.run.notice_urls,
         }
         table: Mapping[tuple[str, str], dict[str, str]] = {
-            ("ingest", "web"): {**raw, "ENDPOINTS_FILE": str(self.endpoints)},
-            ("ingest", "worker"): {**raw, **policy, **notices},
+            ("ingest", "web"): {
+                **raw,
+                "ENDPOINTS_FILE": str(self.endpoints),
+                "KEYS_DIR": keys,
+            },
+            ("ingest", "worker"): {
+                **raw,
+                **policy,
+                **notices,
+                "MAILBOXES_FILE": str(self.mailboxes),
+            },
             ("classifier", "worker"): {**policy, **crm, **_passed_on()},
             ("writer", "web"): {**policy, **crm, **people, "KEYS_DIR": keys},
             ("writer", "worker"): {
@@ -308,9 +321,14 @@ def refuse_lost_keys(folder: Path) -> None:
 
 
 def make_keys(folder: Path) -> None:
-    """The keys that sign decisions and checkpoints and that open the ledger, where missing."""
+    """The keys that sign decisions and checkpoints, open the ledger and seal the secrets of
+    endpoints, where missing.
+    """
+    from services.ingest.sealing import make_sealing_key
+
     for name in ("decisions", "checkpoints"):
         make_key(folder, name)
+    make_sealing_key(folder)
     ledger = folder / "ledger.key"
     if not ledger.exists():
         write_secret(ledger, secrets.token_bytes(32))

@@ -35,6 +35,14 @@ class OwnEnvironment:
         return Path(self._value("endpoints_file"))
 
     @property
+    def keys(self) -> Path:
+        return Path(self._value("keys_dir"))
+
+    @property
+    def mailboxes(self) -> Path:
+        return Path(self._value("mailboxes_file"))
+
+    @property
     def policy(self) -> Path:
         return Path(self._value("policy_file"))
 

@@ -14,7 +14,9 @@ class Place:
 
     wake_dir: Path = setting("folder of the sockets that wake relays and queues")
     broker_url: str = setting(
-        "broker, to look at the queues: a user without any right is enough", default="", secret=True
+        "broker, to look at queues: a user that reads dead letters is enough",
+        default="",
+        secret=True,
     )
     broker_management_url: str = setting(
         "RabbitMQ's management, to compare its bindings: http://user:password@host:15672",

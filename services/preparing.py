@@ -30,6 +30,7 @@ class SetupSettings(ProcessSettings):
     crm_webhook_secret: str = setting("what the demo CRM signs with: whsec_…", secret=True)
     people_file: Path = setting("the people of this installation")
     endpoints_file: Path = setting("the configured endpoints with their secrets")
+    keys_dir: Path = setting("folder of endpoints.key, which seals those secrets")
     policy_file: Path = setting("the policy: what may be proposed at all")
     public_url: str = setting("address under which senders and people reach this installation")
 
@@ -50,12 +51,15 @@ def prepare(settings: SetupSettings) -> None:
 
 
 def _first_files(settings: SetupSettings) -> None:
+    from services.ingest.endpoints import Endpoints
     from services.installation import SHIPPED_POLICY
     from services.wiring import first_endpoints
 
     if not settings.policy_file.exists():
         shutil.copyfile(SHIPPED_POLICY, settings.policy_file)
-    first_endpoints(settings.endpoints_file, settings.crm_webhook_secret)
+    first_endpoints(
+        Endpoints(settings.endpoints_file, settings.keys_dir), settings.crm_webhook_secret
+    )
 
 
 def _prepare_database(settings: SetupSettings) -> None:

@@ -73,6 +73,7 @@ PROCESSES: Final = (
         command=("serve", "ingest"),
         settings=(*PAGES, IngestWeb, DemoSettings),
         reaches=frozenset({"edge", "database"}),
+        keys=("endpoints.key",),
         writes=frozenset({"ENDPOINTS_FILE", "RAW_DIR"}),
         reads=frozenset({"PEOPLE_FILE"}),
     ),
@@ -139,6 +140,7 @@ PROCESSES: Final = (
         command=("setup",),
         settings=(SetupSettings,),
         reaches=frozenset({"database", "broker", "search"}),
+        keys=("endpoints.key",),
         writes=frozenset({"PEOPLE_FILE", "ENDPOINTS_FILE", "POLICY_FILE"}),
     ),
 )

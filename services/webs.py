@@ -94,13 +94,14 @@ def _people(people: Any, file: Path, writer: Any | None) -> Any:
 
 
 def _status(deps: Mapping[str, Any], place: Place, public_url: str) -> Any:
+    from services.dead_pages import dead_letters
     from services.status import StatusDeps, status
     from shared.service import Web
 
     status_deps = StatusDeps(
         audit=deps["audit"], writer=deps.get("writer"), place=place, public_url=public_url
     )
-    web = Web(settings=Place, wire=lambda _: status_deps, blueprints=(status,))
+    web = Web(settings=Place, wire=lambda _: status_deps, blueprints=(status, dead_letters))
     return "status", web, status_deps
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +17,9 @@ from services.own_environment import OwnEnvironment
 from shared.domain.schema import now
 from shared.people import People
 from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from services.ingest.endpoints import Endpoints
 
 DEMO = "demo"
 Home = Installation | OwnEnvironment
@@ -39,15 +41,21 @@ def add_first_admin(people: People) -> None:
     people.add("Admin", roles=("admin", "approver", "support"))
 
 
-def first_endpoints(file: Path, crm_webhook_secret: str) -> None:
+def endpoints_of(home: Home) -> Endpoints:
+    from services.ingest.endpoints import Endpoints
+
+    return Endpoints(home.endpoints, home.keys)
+
+
+def first_endpoints(endpoints: Endpoints, crm_webhook_secret: str) -> None:
     """One endpoint ``demo`` for each source, with a secret of its own, for the demonstration.
 
-    Those that are there stay as they are: a newer version may know more sources.
+    Those that are there stay as they are, with their secrets sealed: a newer version may know more
+    sources.
     """
-    from services.ingest.endpoints import Endpoints
     from services.ingest.sources import SOURCES
 
-    endpoints = Endpoints(file)
+    endpoints.seal()
     open_ = {endpoint.source for endpoint in endpoints.all() if endpoint.name == DEMO}
     for name in SOURCES:
         if name not in {"demo-crm", *open_}:
@@ -58,11 +66,9 @@ def first_endpoints(file: Path, crm_webhook_secret: str) -> None:
 
 def demo_secrets(home: Home) -> Mapping[str, str]:
     """The first secret of the endpoint ``demo`` of each source."""
-    from services.ingest.endpoints import Endpoints
-
     return {
         endpoint.source: endpoint.secrets[0]
-        for endpoint in Endpoints(home.endpoints).all()
+        for endpoint in endpoints_of(home).all()
         if endpoint.name == DEMO and endpoint.secrets
     }
 
@@ -111,16 +117,20 @@ def commands() -> dict[str, click.Command]:
     from services.dead import dead, replay
     from services.erasing import erase
     from services.ingest.commands import source
+    from services.ingest.mailboxes.commands import mailboxes
     from services.keys import keys, reload, sign_out_everyone
     from services.notices import notices
+    from services.writer.doctor_cli import doctor
     from services.writer.policy_cli import policy
 
     return {
         "backup": backup,
         "dead": dead,
+        "doctor": doctor,
         "erase": erase,
         "export": export,
         "keys": keys,
+        "mailboxes": mailboxes,
         "migrate": migrate,
         "notices": notices,
         "people": _people_group(),

@@ -133,6 +133,16 @@ RULES: tuple[Rule, ...] = (
         runbook="rotate-secrets",
     ),
     Rule(
+        name="MailboxFails",
+        metric="mailbox_problem_seconds",
+        threshold=900,
+        seconds=0,
+        is_urgent=False,
+        summary="A mailbox could not be read for a quarter of an hour",
+        todo="Status → Sources says why; `countersign mailboxes check` tries it at once.",
+        runbook="mailbox",
+    ),
+    Rule(
         name="LedgerStopped",
         metric="receipt_wait_seconds",
         threshold=120,

@@ -57,6 +57,9 @@ METRICS: dict[str, Metric] = {
     "refused_signatures_recent": _gauge(
         "Requests refused for their signature in the last ten minutes"
     ),
+    "mailbox_problem_seconds": _gauge(
+        "How long a mailbox could not be read; 0 is right", "mailbox"
+    ),
     # Between the services
     "broker_up": _gauge("1 if the broker answers"),
     "bindings_wrong": _gauge("Bindings of the broker that differ from the topic table"),

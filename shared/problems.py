@@ -32,7 +32,7 @@ from shared.errors import (
 
 # Without the letters and digits that look or sound like another one.
 ID_SIGNS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-NOT_TYPED = re.compile(r"csrf|password|digest|_id$|^id$|nonce|seconds")
+NOT_TYPED = re.compile(r"csrf|password|secret|digest|_id$|^id$|nonce|seconds")
 MACHINE_TEXT = re.compile(r"[0-9a-f-]{16,}")
 
 

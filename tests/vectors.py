@@ -117,7 +117,11 @@ class Store:
             "raw_dir": folder,
         }
         endpoints = folder / "endpoints.toml"
-        web = wire_web(WebSettings(**common, endpoints_file=endpoints, public_url=public_url))
+        web = wire_web(
+            WebSettings(
+                **common, endpoints_file=endpoints, keys_dir=folder / "keys", public_url=public_url
+            )
+        )
         broker_url = f"durable+sqlite:///{folder}/bus.db"
         given = {"broker_url": broker_url, "public_url": public_url}
         worker = wire_worker(WorkerSettings(**common, **given))

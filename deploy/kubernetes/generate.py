@@ -50,8 +50,11 @@ GIVEN = {
     "NOTICE_URLS_FILE": "/run/notice-urls/value",
     "CRMS_READ_FILE": "/run/crms-read/value",
     "CRMS_WRITE_FILE": "/run/crms-write/value",
+    "MAILBOXES_FILE": "/run/mailboxes/value",
 }
 GIVEN_NAMES = tuple(path.split("/")[2] for path in GIVEN.values())
+# HTTPS; IMAP over TLS or with STARTTLS. Nobody is a member of `mail` until there is a mailbox.
+OUTSIDE = {"outside": (443,), "mail": (993, 143)}
 Table = dict[str, Any]
 
 
@@ -325,7 +328,9 @@ def _policies(services: Mapping[str, Table]) -> Iterator[Table]:
     yield _policy("names", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [_names()]})
     for network, listeners in LISTENERS.items():
         yield from _network(network, [name for name in listeners if name in services])
-    yield _policy("outside", {**_members("outside"), "policyTypes": ["Egress"], "egress": [_web()]})
+    for network, ports in OUTSIDE.items():
+        egress = {"policyTypes": ["Egress"], "egress": [_outside(*ports)]}
+        yield _policy(network, {**_members(network), **egress})
     door = [{"port": 8080, "protocol": "TCP"}, {"port": 8081, "protocol": "TCP"}]
     front = {"podSelector": _selector("nginx"), "policyTypes": ["Ingress"]}
     yield _policy("front", {**front, "ingress": [{"ports": door}]})
@@ -352,11 +357,11 @@ def _names() -> Table:
     return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 
 
-def _web() -> Table:
-    """HTTPS to the internet, and to no address inside."""
+def _outside(*ports: int) -> Table:
+    """To the internet, and to no address inside."""
     inside = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"]
     block = {"cidr": "0.0.0.0/0", "except": inside}
-    return {"to": [{"ipBlock": block}], "ports": [{"port": 443, "protocol": "TCP"}]}
+    return {"to": [{"ipBlock": block}], "ports": [{"port": p, "protocol": "TCP"} for p in ports]}
 
 
 def _policy(name: str, spec: Table) -> Table:

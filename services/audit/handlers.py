@@ -15,6 +15,7 @@ from services.audit.ledger import Draft, Placed, append, edge_of, proof
 from services.audit.outcomes import End, end_of, record_ends
 from services.audit.vault import Vault
 from shared.bus.envelope import Envelope
+from shared.dead_letters import HANDLERS
 from shared.domain import ids
 from shared.domain.receipt import Receipt
 from shared.domain.schema import fits, rfc3339
@@ -42,6 +43,12 @@ def log(envelope: Envelope, deps: WorkerDeps) -> Effect:
             batch.intents[envelope.id] = unit
 
     return add
+
+
+def log_and_decide(envelope: Envelope, deps: WorkerDeps) -> Effect:
+    """A decision about a dead letter may be about one of audit's own."""
+    HANDLERS[envelope.topic](envelope, deps)
+    return log(envelope, deps)
 
 
 def drafts_of(envelope: Envelope, vault: Vault) -> list[Draft]:

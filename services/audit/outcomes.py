@@ -54,6 +54,8 @@ def end_of(envelope: Envelope) -> End | None:
             return End(event=str(body.get("event_id", envelope.chain)), failed=True)
         case Topic.MESSAGE_PARKED if body.get("topic") in _ON_THE_WAY:
             return End(event=envelope.chain, failed=True)
+        case Topic.MESSAGE_REPLAYED if body.get("topic") in _ON_THE_WAY:
+            return End(event=envelope.chain, failed=False)
         case Topic.EVENT_REPLAYED:
             return End(event=str(body.get("event_id", envelope.chain)), failed=False)
         case _:

@@ -9,7 +9,7 @@ from pathlib import Path
 from services.audit.books import open_books
 from services.audit.checkpoints import load_signer, load_vkeys, seal_waiting
 from services.audit.deps import LedgerUnits, WebDeps, WorkerDeps
-from services.audit.handlers import log
+from services.audit.handlers import log, log_and_decide
 from services.audit.measures import ages, balance_measures, measures, search_measures
 from services.audit.notifying import collect
 from services.audit.pages import pages
@@ -25,6 +25,7 @@ from shared.bell import Bell
 from shared.bus.figures import broker_measures
 from shared.bus.publisher import Publisher
 from shared.db import open_database
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import consumed_by
 from shared.figures import loop_measures, notice_measures
@@ -144,7 +145,10 @@ SERVICE = Service(
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers=dict.fromkeys(consumed_by("audit"), log),
+        handlers={
+            **dict.fromkeys(consumed_by("audit"), log),
+            **dict.fromkeys(LETTERS, log_and_decide),
+        },
         loops=(
             Loop(name="relay", seconds=0.5, run=_relay),
             Loop(name="projection", seconds=0.5, run=Projection().catch_up),

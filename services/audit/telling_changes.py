@@ -191,6 +191,14 @@ def _person(body: Body, who: str) -> Told:
     return Told(sentence=f"{who}: {body['person']} {body['action']} ({roles}).")
 
 
+def _source(body: Body, who: str) -> Told:
+    where = f"{body['source']}{'/' + body['endpoint'] if body.get('endpoint') else ''}"
+    return Told(
+        sentence=f"{who} changed the source {where} ({body['action']}): {body['detail']}.",
+        outcome=body["action"],
+    )
+
+
 def _session(body: Body, _: str) -> Told:
     return Told(sentence=f"{body['person']} signed in by {body['how']}.")
 
@@ -266,6 +274,7 @@ TELLERS: Mapping[str, Callable[[Body, str], Told]] = {
     "repair.requested": _repair,
     "policy.changed": _policy,
     "person.changed": _person,
+    "source.changed": _source,
     "session.opened": _session,
     "search.made": _search,
     "record.unmasked": _unmasked,

@@ -211,6 +211,18 @@ def _parked(body: Body, _: str) -> Told:
     )
 
 
+def _decided_letter(words: str, outcome: str) -> Callable[[Body, str], Told]:
+    def tell(body: Body, who: str) -> Told:
+        return Told(
+            sentence=f"{who} {words} a parked message ({body['topic']}) of {body['queue']}.",
+            excerpt=body["reason"],
+            outcome=outcome,
+            tone="wait",
+        )
+
+    return tell
+
+
 def _replayed(body: Body, who: str) -> Told:
     return Told(
         sentence=f"{who} sent the event on its way again.",
@@ -274,6 +286,8 @@ TELLERS: Mapping[str, Callable[[Body, str], Told]] = {
     "event.failed": _failed_event,
     "event.replayed": _replayed,
     "message.parked": _parked,
+    "message.replayed": _decided_letter("sent again", "replayed"),
+    "message.dropped": _decided_letter("dropped", "dropped"),
     "record.read": _read,
     "model.asked": _asked,
     "model.answered": _answered,

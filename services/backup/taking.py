@@ -29,7 +29,7 @@ from shared.migrations import newest
 
 MESSAGES = "messages.jsonl"
 SESSIONS = "sessions"
-FILES = ("people.toml", "endpoints.toml", "policy.toml")
+FILES = ("people.toml", "endpoints.toml", "mailboxes.toml", "policy.toml")
 Told = Callable[[int], None]
 
 

@@ -17,6 +17,7 @@ from shared.crm import Reader, readers
 from shared.crm.accounts import accounts_of
 from shared.crm.demo import DemoReader
 from shared.db import open_database, writing
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
@@ -116,6 +117,7 @@ SERVICE = Service(
             Topic.EVENT_RECEIVED: classify,
             Topic.ASSIST_REQUESTED: assist,
             Topic.PERSON_ERASED: forget,
+            **LETTERS,
         },
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),

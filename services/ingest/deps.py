@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from services.ingest.endpoints import Endpoints
 from services.ingest.inbox import Inbox
 from services.ingest.latency import Latencies
+from services.ingest.mailboxes.polling import Polling
 from services.ingest.raw import RawFiles
 from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, Sends, UnitOfWork
@@ -33,7 +34,9 @@ class WebDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``relay`` carries the outbox; ``telling`` watches the alarms of ingest."""
+    """``relay`` carries the outbox; ``telling`` watches the alarms of ingest; ``polling`` fetches
+    the mails of mailboxes.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -43,3 +46,4 @@ class WorkerDeps:
     publisher: Sends
     relay: Relay
     telling: Telling | None = None
+    polling: Polling | None = None

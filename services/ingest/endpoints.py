@@ -1,42 +1,46 @@
-"""The configured endpoints: `endpoints.toml`, re-read when it changes, written atomically.
-
-Secrets stand in it in clear, since signatures need them: the file is for its owner only (0600).
-"""
+"""The configured endpoints, re-read whenever their file, or a secret file it names, changes."""
 
 from __future__ import annotations
 
 import base64
 import fcntl
-import json
 import os
-import re
 import threading
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_bytes, token_hex, token_urlsafe
-from typing import Any
 
+from services.ingest.endpoints_file import NAME, Key, Row, read_rows, secret_in, write_rows
 from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
+from services.ingest.sealing import KEY_FILE, Seal, make_sealing_key
 from services.ingest.sources import SOURCES
-from shared.errors import ConfigurationError, Conflict, NotFound
+from shared.errors import BadPayload, ConfigurationError, Conflict, NotFound
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}\Z")
 KEPT_SECRETS = 2
-Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """One secret as pages may show it: its mark, and the file it comes from if it has one."""
+
+    mark: str
+    file: str | None = None
 
 
 class Endpoints:
     """A change of the file, or of a secret file it names, counts from the next request on."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Path | None = None) -> None:
+        """``keys`` is the folder of ``endpoints.key``; beside the file where it is left out."""
         self._path = path
+        self._keys = keys or path.parent / "keys"
         self._lock = threading.Lock()
         self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._rows: Mapping[Key, Row] = {}
         self._found: Mapping[Key, Endpoint] = {}
-        self._watched: tuple[Path, ...] = (path,)
+        self._watched: tuple[str, ...] = (str(path),)
 
     def find(self, source: str, name: str) -> Endpoint | None:
         """The endpoint, or ``None``. Raises `ConfigurationError` for a file that is no good."""
@@ -46,70 +50,140 @@ class Endpoints:
         """In the order of the file."""
         return list(self._current().values())
 
+    def secrets(self, source: str, name: str) -> list[Held]:
+        """Every secret that opens the endpoint now, by its mark."""
+        self._current()
+        row = self._rows.get((source, name))
+        if row is None:
+            return []
+        seal = self._seal()
+        held = [Held(mark=seal.mark(secret)) for secret in row.own]
+        from_files = [(file, secret_in(file)) for file in row.files]
+        return held + [Held(mark=seal.mark(text), file=file) for file, text in from_files if text]
+
     def add(
         self,
         source: str,
         name: str = DEFAULT_ENDPOINT,
         *,
-        secrets: Sequence[str] = (),
+        secrets: Sequence[str] | None = None,
+        secret_files: Sequence[str] = (),
         public_url: str | None = None,
         options: Mapping[str, str] | None = None,
     ) -> Endpoint:
-        """A new endpoint, with a fresh secret unless some are given.
+        """A new endpoint, with a fresh secret where ``secrets`` is left out.
 
-        Raises `NotFound` for an unknown source, `Conflict` for an endpoint that is there.
+        Raises `NotFound` for an unknown source, `Conflict` for an endpoint that is there,
+        `BadPayload` for a name that cannot be.
         """
         if source not in SOURCES:
             raise NotFound(f"There is no source {source}; there are: {', '.join(SOURCES)}.")
-        if not _NAME.match(name):
-            raise Conflict("A name has small letters, digits and hyphens only.")
-        endpoint = Endpoint(
+        if not NAME.match(name):
+            raise BadPayload("A name has at most 61 small letters, digits and hyphens.")
+        row = Row(
             source=source,
             name=name,
-            secrets=tuple(secrets) or (new_secret(source),),
+            own=(new_secret(source),) if secrets is None else tuple(filter(None, secrets)),
+            files=tuple(secret_files),
             public_url=public_url,
             options=dict(options or {}),
         )
-        with self._changing() as endpoints:
-            if (source, name) in endpoints:
-                raise Conflict(f"{endpoint.path} is there already; rotate its secret instead.")
-            endpoints[source, name] = endpoint
-        return endpoint
+        with self._changing() as rows:
+            if (source, name) in rows:
+                path = row.endpoint().path
+                raise Conflict(f"{path} is there already; rotate its secret instead.")
+            rows[source, name] = row
+        return row.endpoint()
 
     def rotate(
         self, source: str, name: str = DEFAULT_ENDPOINT, *, secret: str | None = None
     ) -> Endpoint:
-        """A new first secret; the one before stays valid until the next rotation.
+        """A new first secret; the one before stays valid until it is dropped, or the next rotation.
 
         Raises `NotFound`.
         """
-        with self._changing() as endpoints:
-            old = endpoints.get((source, name))
-            if old is None:
-                raise NotFound(f"There is no endpoint {name} of {source}.")
-            kept = (secret or new_secret(source), *old.secrets)[:KEPT_SECRETS]
-            endpoints[source, name] = replace(old, secrets=kept)
-            return endpoints[source, name]
+        with self._changing() as rows:
+            old = _existing(rows, source, name)
+            own = (secret or new_secret(source), *old.own)[:KEPT_SECRETS]
+            rows[source, name] = replace(old, own=own)
+            return rows[source, name].endpoint()
+
+    def drop(self, source: str, name: str, mark: str) -> None:
+        """The secret with this mark opens nothing more; that of a file is named no more.
+
+        Raises `NotFound`.
+        """
+        seal = self._seal()
+        with self._changing() as rows:
+            old = _existing(rows, source, name)
+            own = tuple(one for one in old.own if seal.mark(one) != mark)
+            files = tuple(one for one in old.files if seal.mark(secret_in(one)) != mark)
+            if (own, files) == (old.own, old.files):
+                raise NotFound(f"There is no secret {mark}.")
+            rows[source, name] = replace(old, own=own, files=files)
+
+    def configure(
+        self, source: str, name: str, *, options: Mapping[str, str], public_url: str | None
+    ) -> None:
+        """Other options and another address in the place of those. Raises `NotFound`."""
+        with self._changing() as rows:
+            old = _existing(rows, source, name)
+            rows[source, name] = replace(old, options=dict(options), public_url=public_url)
+
+    def remove(self, source: str, name: str) -> None:
+        """The address answers 404 from now on. Raises `NotFound`."""
+        with self._changing() as rows:
+            _existing(rows, source, name)
+            del rows[source, name]
+
+    def seal(self) -> None:
+        """Seal what stands in clear in the file; changes nothing where nothing does."""
+        self._current()
+        if any(row.is_clear for row in self._rows.values()):
+            with self._changing():
+                pass
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[Key, Endpoint]]:
+    def _changing(self) -> Iterator[dict[Key, Row]]:
         """Alone among processes: read, change, write."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self._path.with_name(f".{self._path.name}.lock")
         with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600), "w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            endpoints = dict(self._current())
-            yield endpoints
-            _write(self._path, endpoints.values())
+            rows = read_rows(self._path, self._keys)
+            yield rows
+            write_rows(self._path, rows.values(), self._seal())
+
+    def _seal(self) -> Seal:
+        """With the key, which is made when something is sealed for the first time: what was sealed
+        under a key that is lost has been missed when the file was read.
+        """
+        try:
+            self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_sealing_key(self._keys)
+        except OSError as error:
+            raise ConfigurationError(f"{KEY_FILE} is missing: `countersign secrets`") from error
+        return Seal(self._keys)
 
     def _current(self) -> Mapping[Key, Endpoint]:
         seen = tuple(_stamp(path) for path in self._watched)
         if seen != self._seen:
             with self._lock:
-                self._found, files = _read(self._path)
-                self._watched = (self._path, *files)
-                self._seen = tuple(_stamp(path) for path in self._watched)
+                # Stamps are taken before the bytes: a change in between is seen the next time.
+                first = _stamp(str(self._path))
+                self._rows = read_rows(self._path, self._keys)
+                files = [file for row in self._rows.values() for file in row.files]
+                stamps = (first, *map(_stamp, files))
+                self._found = {key: row.endpoint() for key, row in self._rows.items()}
+                self._watched, self._seen = (str(self._path), *files), stamps
         return self._found
+
+
+def _existing(rows: Mapping[Key, Row], source: str, name: str) -> Row:
+    row = rows.get((source, name))
+    if row is None:
+        raise NotFound(f"There is no endpoint {name} of {source}.")
+    return row
 
 
 def new_name(source: str) -> str:
@@ -130,117 +204,9 @@ def new_secret(source: str) -> str:
     return token_urlsafe(32)
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: str) -> tuple[str, int, int]:
     try:
         found = os.stat(path)  # noqa: PTH116 - once per request, and a path object costs more.
     except OSError:
-        return (str(path), 0, 0)
-    return (str(path), found.st_mtime_ns, found.st_ino)
-
-
-def _read(path: Path) -> tuple[dict[Key, Endpoint], list[Path]]:
-    """The endpoints, and the secret files they name. No file is no endpoint."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, []
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigurationError(f"{path.name} cannot be read as TOML") from error
-    found: dict[Key, Endpoint] = {}
-    files: list[Path] = []
-    for place, row in enumerate(table.get("endpoint", []), start=1):
-        endpoint = _endpoint(row, f"{path.name}, endpoint {place}", files)
-        found[endpoint.source, endpoint.name] = endpoint
-    return found, files
-
-
-def _endpoint(row: Any, where: str, files: list[Path]) -> Endpoint:
-    source, name = _text(row, "source", where), _text(row, "name", where, DEFAULT_ENDPOINT)
-    if source not in SOURCES or not _NAME.match(name):
-        raise ConfigurationError(f"{where}: unknown source, or a name that is not allowed")
-    named = [Path(text) for text in _texts(row, "secret_files", where)]
-    files.extend(named)
-    held = [text for path in named if (text := _secret_in(path))]
-    options = row.get("options", {})
-    if not all(isinstance(value, str) for value in options.values()):
-        raise ConfigurationError(f"{where}: options must be text")
-    return Endpoint(
-        source=source,
-        name=name,
-        secrets=tuple(filter(None, [*_texts(row, "secrets", where), *held])),
-        public_url=_text(row, "public_url", where, "") or None,
-        options=options,
-    )
-
-
-def _secret_in(path: Path) -> str:
-    """A secret file that is not there opens nothing: its endpoint refuses."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _text(row: Any, key: str, where: str, default: str | None = None) -> str:
-    value = row.get(key, default)
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{where}: {key} must be text")
-    return value
-
-
-def _texts(row: Any, key: str, where: str) -> Sequence[str]:
-    value = row.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigurationError(f"{where}: {key} must be a list of texts")
-    return value
-
-
-def _write(path: Path, endpoints: Iterable[Endpoint]) -> None:
-    """All or nothing, readable by the owner only. Secret files are named again, not copied."""
-    known = _secret_files(path)
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("".join(_toml(endpoint, known) for endpoint in endpoints))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _secret_files(path: Path) -> dict[Key, list[str]]:
-    if not path.exists():
-        return {}
-    rows = tomllib.loads(path.read_text(encoding="utf-8")).get("endpoint", [])
-    return {
-        (row["source"], row.get("name", DEFAULT_ENDPOINT)): row.get("secret_files", [])
-        for row in rows
-    }
-
-
-def _toml(endpoint: Endpoint, secret_files: Mapping[Key, list[str]]) -> str:
-    files = secret_files.get((endpoint.source, endpoint.name), [])
-    held = {_secret_in(Path(name)) for name in files}
-    lines = [
-        "[[endpoint]]",
-        f"source = {_quoted(endpoint.source)}",
-        f"name = {_quoted(endpoint.name)}",
-        f"secrets = {_list(secret for secret in endpoint.secrets if secret not in held)}",
-    ]
-    if files:
-        lines.append(f"secret_files = {_list(files)}")
-    if endpoint.public_url:
-        lines.append(f"public_url = {_quoted(endpoint.public_url)}")
-    pairs = ", ".join(
-        f"{_quoted(key)} = {_quoted(value)}" for key, value in endpoint.options.items()
-    )
-    if pairs:
-        lines.append(f"options = {{ {pairs} }}")
-    return "\n".join(lines) + "\n\n"
-
-
-def _list(texts: Iterable[str]) -> str:
-    return f"[{', '.join(_quoted(text) for text in texts)}]"
-
-
-def _quoted(text: str) -> str:
-    """A JSON string is a TOML basic string, but for the delete character that JSON leaves bare."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return (path, 0, 0)
+    return (path, found.st_mtime_ns, found.st_ino)

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, bindparam, literal_column, select
 from services.ingest.group_commit import GroupCommit
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.raw import RawFiles, is_large
+from services.ingest.retention import days_of
 from services.ingest.source import WHY_ASIDE, Identity, Outcome, Source
 from services.ingest.store import accepted, deliveries, refusals, tallies
 from services.ingest.writer_connection import (
@@ -29,7 +30,7 @@ from services.ingest.writer_connection import (
 )
 from shared.bell import Bell
 from shared.canonical import sha256_hex
-from shared.db import insert_new, turn_to_write
+from shared.db import insert_new, reading, turn_to_write
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.faultpoints import reached
@@ -84,6 +85,7 @@ class Inbox:
     """One per process, made after the fork. ``bell`` wakes the relay at each commit."""
 
     def __init__(self, engine: Engine, files: RawFiles, bell: Bell) -> None:
+        self._engine = engine
         self._writer = WriterConnection(engine)
         self._files = files
         self._bell = bell
@@ -182,11 +184,14 @@ class Inbox:
         self._files.write(delivery["raw_sha256"], hook.body)
         reached("ingest.file_written")
         delivery["content"] = None
-        expires = hook.received_at + timedelta(days=source.keep_days)
+        with reading(self._engine) as connection:
+            days = days_of(connection, source)
+        expires = hook.received_at + timedelta(days=days)
         return {
             "sha256": delivery["raw_sha256"],
             "size": len(hook.body),
             "expires_at": rfc3339(expires),
+            "source": source.name,
         }
 
     def _commit(self, entries: Sequence[Entry]) -> list[Outcome]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, func, select
 
+from services.ingest.mailboxes.standing import mailbox_measures
 from services.ingest.signed_text import Reason
 from services.ingest.store import accepted, outbox, refusals, tallies
 from shared.db import reading
@@ -25,6 +26,7 @@ def measures(engine: Engine, clock: Callable[[], datetime]) -> Iterable[Measure]
     yield from _hooks(engine)
     yield from _inbox(engine, clock())
     yield from outbox_measures(engine, outbox, clock)
+    yield from mailbox_measures(engine, clock())
 
 
 def disk_measures(folder: Path) -> Iterable[Measure]:

@@ -1,143 +1,139 @@
-"""The pages and API of ingest: how each endpoint stands, and the raw bytes of an event."""
+"""The pages and API of the sources: how each endpoint stands, and what its last requests were."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import select
+from marshmallow import ValidationError
 
 from services.ingest.deps import WebDeps
-from services.ingest.hook import Endpoint
-from services.ingest.raw import raw_bytes
+from services.ingest.handshakes import waiting_handshake
+from services.ingest.kinds import kinds_not_seen
+from services.ingest.mailboxes.shown import mailbox_states
+from services.ingest.retention import LONGEST, SHORTEST, days_of
+from services.ingest.setting_up_pages import add_acts
 from services.ingest.sources import SOURCES
-from services.ingest.store import tallies
-from shared.access import current_person, role
+from services.ingest.states import (
+    EndpointState,
+    Last,
+    endpoint_details,
+    endpoint_states,
+    recent_requests,
+    source_named,
+)
+from shared.access import role
 from shared.db import reading
-from shared.domain import ids
-from shared.domain.schema import rfc3339
-from shared.domain.topics import Topic
-from shared.errors import ConfigurationError
-
-RESULTS = ("accepted", "duplicate", "refused")
-# Of the accepted ones, those that go no further.
-ASIDE = ("ignored", "unknown-kind")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Last:
-    """The last request: ``result`` is accepted, duplicate or refused."""
-
-    at: str
-    result: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointState:
-    """What a person needs to set an endpoint up and to see whether it works. No secret in it."""
-
-    source: str
-    title: str
-    name: str
-    url: str
-    secrets: int
-    screen: str
-    credential: str
-    made_by: str
-    options: Mapping[str, str]
-    option_help: Mapping[str, str]
-    today: Mapping[str, int]
-    last: Last | None
-
-    @property
-    def is_open(self) -> bool:
-        return self.secrets > 0
+from shared.domain.schema import parse_instant, rfc3339
+from shared.errors import BadPayload, ConfigurationError
 
 
 def sources_blueprint(deps: WebDeps) -> Blueprint:
+    """``/status/sources`` and ``/api/sources``, for admins."""
     blueprint = Blueprint("sources", __name__, template_folder="templates")
+    _add_pages(blueprint, deps)
+    _add_api(blueprint, deps)
+    add_acts(blueprint, deps)
+    return blueprint
 
+
+def _add_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/status/sources")
     @role("admin")
     def page() -> str:
         states, problem = _states_or_problem(deps)
-        missing = [source for source in SOURCES.values() if source.name not in _names(states)]
         return render_template(
-            "ingest/sources.html", states=states, problem=problem, missing=missing
+            "ingest/sources.html",
+            states=states,
+            problem=problem,
+            sources=SOURCES.values(),
+            mailboxes=mailbox_states(deps.engine, rfc3339(deps.clock())[:10]),
         )
 
+    @blueprint.get("/status/sources/<source>")
+    @role("admin")
+    def one(source: str) -> str:
+        found = source_named(source)
+        states, problem = _states_or_problem(deps)
+        with reading(deps.engine) as connection:
+            days = days_of(connection, found)
+        return render_template(
+            "ingest/source.html",
+            source=found,
+            states=[state for state in states if state.source == source],
+            problem=problem,
+            keep_days=days,
+            shortest=SHORTEST,
+            longest=LONGEST,
+            kinds=kinds_not_seen(found, ()),
+        )
+
+    @blueprint.get("/status/sources/<source>/<name>")
+    @role("admin")
+    def endpoint(source: str, name: str) -> ResponseReturnValue:
+        """With ``test`` it begins one: what comes from now on is awaited."""
+        if "test" in request.args:
+            since = rfc3339(deps.clock())
+            awaiting = url_for("sources.endpoint", source=source, name=name, since=since)
+            return redirect(f"{awaiting}#requests", 303)
+        return render_template(
+            "ingest/endpoint.html",
+            one=endpoint_details(deps, source, name),
+            handshake=waiting_handshake(deps, source, name),
+            **_awaited(deps, source, name),
+        )
+
+    @blueprint.get("/fragment/sources/<source>/<name>")
+    @role("admin")
+    def fragment(source: str, name: str) -> str:
+        return render_template("ingest/last.html", **_awaited(deps, source, name))
+
+
+def _add_api(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/api/sources")
     @role("admin")
     def api() -> ResponseReturnValue:
-        states = endpoint_states(deps)
-        return jsonify({"sources": [{**asdict(s), "is_open": s.is_open} for s in states]})
+        states = [_plain(state) for state in endpoint_states(deps)]
+        boxes = mailbox_states(deps.engine, rfc3339(deps.clock())[:10])
+        return jsonify({"sources": states, "mailboxes": [asdict(box) for box in boxes]})
 
-    @blueprint.get("/raw/<id_>")
-    @role("approver", "admin")
-    def raw(id_: str) -> ResponseReturnValue:
-        return _raw(deps, id_)
-
-    return blueprint
-
-
-def endpoint_states(deps: WebDeps) -> list[EndpointState]:
-    """One for each configured endpoint. Raises `ConfigurationError` for a file that is no good."""
-    day = rfc3339(deps.clock())[:10]
-    with reading(deps.engine) as connection:
-        newest = [
-            dict(row)
-            for row in connection.execute(select(tallies).order_by(tallies.c.last_at)).mappings()
-        ]
-    last = {(row["source"], row["endpoint"]): row for row in newest}
-    today: dict[tuple[str, str], dict[str, int]] = {}
-    for row in newest:
-        if row["day"] == day:
-            counts = today.setdefault((row["source"], row["endpoint"]), _no_requests())
-            counts[row["result"]] += row["count"]
-            if row["result"] == "accepted" and row["reason"] in ASIDE:
-                counts[row["reason"]] += row["count"]
-    return [
-        _state(
-            deps,
-            endpoint,
-            today.get((endpoint.source, endpoint.name), _no_requests()),
-            last.get((endpoint.source, endpoint.name)),
-        )
-        for endpoint in deps.endpoints.all()
-    ]
+    @blueprint.get("/api/sources/<source>/<name>")
+    @role("admin")
+    def api_one(source: str, name: str) -> ResponseReturnValue:
+        one = endpoint_details(deps, source, name)
+        return jsonify({**asdict(one), "state": _plain(one.state)})
 
 
-def _no_requests() -> dict[str, int]:
-    return dict.fromkeys((*RESULTS, *ASIDE), 0)
+def _awaited(deps: WebDeps, source: str, name: str) -> dict[str, Any]:
+    """The last requests; with ``since`` also the first answer to a test that began then."""
+    recent = recent_requests(deps, source, name)
+    since = request.args.get("since", "")
+    return {
+        "recent": recent,
+        "since": _instant(since),
+        "arrived": _after(recent, since),
+        "path": f"{source}/{name}",
+    }
 
 
-def _state(
-    deps: WebDeps, endpoint: Endpoint, today: Mapping[str, int], row: Mapping[str, Any] | None
-) -> EndpointState:
-    source = SOURCES[endpoint.source]
-    return EndpointState(
-        source=source.name,
-        title=source.title,
-        name=endpoint.name,
-        url=endpoint.public_url or f"{deps.public_url}{endpoint.path}",
-        secrets=len(endpoint.secrets),
-        screen=source.setup.screen,
-        credential=source.setup.credential,
-        made_by=source.setup.made_by,
-        options=endpoint.options,
-        option_help=source.setup.options,
-        today=today,
-        last=None
-        if row is None
-        else Last(
-            at=row["last_at"], result=row["result"], reason=row["reason"], detail=row["detail"]
-        ),
-    )
+def _instant(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        return rfc3339(parse_instant(text))
+    except ValidationError as error:
+        raise BadPayload("since must be a time.") from error
+
+
+def _after(recent: Sequence[Last], since: str) -> Last | None:
+    return next((last for last in recent if since and last.at >= since), None)
+
+
+def _plain(state: EndpointState) -> dict[str, Any]:
+    return {**asdict(state), "is_open": state.is_open}
 
 
 def _states_or_problem(deps: WebDeps) -> tuple[list[EndpointState], str | None]:
@@ -146,31 +142,3 @@ def _states_or_problem(deps: WebDeps) -> tuple[list[EndpointState], str | None]:
         return endpoint_states(deps), None
     except ConfigurationError as error:
         return [], str(error)
-
-
-def _names(states: Iterable[EndpointState]) -> set[str]:
-    return {state.source for state in states}
-
-
-def _raw(deps: WebDeps, id_: str) -> Response:
-    """The bytes as they came. Who looked at what is in the log before they leave."""
-    content, sha256, _ = raw_bytes(deps.engine, deps.files, id_)
-    person = current_person()
-    with deps.unit_of_work.begin() as unit:
-        unit.publish(
-            Topic.RECORD_UNMASKED,
-            {"what": f"raw/{sha256}", "reason": "opened the raw request"},
-            subject=f"event/{id_}",
-            chain=id_,
-            actor=f"person:{person.id}",
-            key=ids.fresh(),
-        )
-    try:
-        content.decode("utf-8")
-        media_type = "text/plain; charset=utf-8"
-    except UnicodeDecodeError:
-        media_type = "application/octet-stream"
-    response = Response(content, content_type=media_type)
-    response.headers["Content-Disposition"] = f'attachment; filename="{sha256[:16]}.txt"'
-    response.headers["Content-Digest"] = f"sha-256={sha256}"
-    return response

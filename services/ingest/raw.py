@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shared.errors import NotFound, StoreUnavailable
 
 IN_ROW = 64 * 1024
 FRESH_SECONDS = 3600
+GONE = "The stored bytes are gone: their retention is over."
 
 
 def is_large(content: bytes) -> bool:
@@ -53,7 +55,7 @@ class RawFiles:
         try:
             return self._path(sha256).read_bytes()
         except FileNotFoundError as error:
-            raise NotFound("The stored bytes are gone: their retention is over.") from error
+            raise NotFound(GONE) from error
 
     def remove(self, sha256: str) -> None:
         """Gone from the folder; what was never large has no file."""
@@ -67,7 +69,8 @@ class RawFiles:
             longer = (raw_files.c.sha256 == row["sha256"]) & (
                 raw_files.c.expires_at < row["expires_at"]
             )
-            connection.execute(update(raw_files).where(longer).values(expires_at=row["expires_at"]))
+            kept = {"expires_at": row["expires_at"], "source": row["source"]}
+            connection.execute(update(raw_files).where(longer).values(**kept))
 
     def remove_expired(self, engine: Engine, now: datetime) -> int:
         """Delete the files whose time is over; one written again just now stays."""
@@ -114,21 +117,47 @@ def expire(engine: Engine, files: RawFiles, keep: Mapping[str, datetime], now: d
     return forgotten
 
 
+@dataclass(frozen=True, kw_only=True)
+class RawState:
+    """``is_gone``: the bytes were forgotten; their hash stays."""
+
+    sha256: str
+    size: int
+    received_at: str
+    is_gone: bool
+
+
+def raw_state(engine: Engine, id_: str) -> RawState:
+    """Of an accepted happening, or of a request that was set aside. Raises `NotFound`."""
+    row = _delivery_of(engine, id_)
+    return RawState(
+        sha256=row["raw_sha256"],
+        size=row["size"],
+        received_at=row["received_at"],
+        is_gone=bool(row["is_expired"]),
+    )
+
+
 def raw_bytes(engine: Engine, files: RawFiles, id_: str) -> tuple[bytes, str, str]:
     """``(bytes, sha256, media type)`` of an accepted happening or of a request that was set aside.
 
     Raises `NotFound`, in other words once the retention is over.
     """
+    row = _delivery_of(engine, id_)
+    if row["is_expired"]:
+        raise NotFound(GONE)
+    content = row["content"] if row["content"] is not None else files.read(row["raw_sha256"])
+    return content, row["raw_sha256"], row["headers"]
+
+
+def _delivery_of(engine: Engine, id_: str) -> Mapping[str, Any]:
     of_event = select(accepted.c.delivery_id).where(accepted.c.id == id_).scalar_subquery()
     query = select(deliveries).where(deliveries.c.id == func.coalesce(of_event, id_))
     with reading(engine) as connection:
         row = connection.execute(query).mappings().first()
     if row is None:
         raise NotFound("There is no such request.")
-    if row["is_expired"]:
-        raise NotFound("The stored bytes are gone: their retention is over.")
-    content = row["content"] if row["content"] is not None else files.read(row["raw_sha256"])
-    return content, row["raw_sha256"], row["headers"]
+    return dict(row)
 
 
 def _write_synced(path: Path, content: bytes) -> None:

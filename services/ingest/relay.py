@@ -17,10 +17,12 @@ from sqlalchemy import bindparam, select, update
 
 from services.ingest.deps import WorkerDeps
 from services.ingest.hook import Hook
+from services.ingest.kinds import count_kinds
 from services.ingest.raw import expire
+from services.ingest.retention import days_by_source, days_of
 from services.ingest.sent import event_message, refusal_message
 from services.ingest.source import WHY_ASIDE, Description, Identity, Raw, Source
-from services.ingest.sources import SOURCES
+from services.ingest.sources import KNOWN
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
@@ -40,10 +42,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """One row and the message it became."""
+    """One row and the message it became; ``row`` is that of an accepted happening."""
 
     key: int | str
     envelope: Envelope
+    row: Row = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -108,7 +111,9 @@ def tidy(deps: WorkerDeps) -> None:
 def retain(deps: WorkerDeps) -> None:
     """Expire raw bytes by each source's retention, and forget old handled ids."""
     now = deps.clock()
-    keep = {source.name: now - timedelta(days=source.keep_days) for source in SOURCES.values()}
+    with reading(deps.engine) as connection:
+        days = days_by_source(connection)
+    keep = {name: now - timedelta(days=number) for name, number in days.items()}
     expire(deps.engine, deps.files, keep, now)
     with writing(deps.engine) as connection:
         deps.outbox.prune(connection, now - timedelta(days=30))
@@ -139,7 +144,7 @@ def _next_accepted(deps: WorkerDeps) -> list[Reported]:
         wanted = {row["delivery_id"] for row in rows}
         found = connection.execute(select(deliveries).where(deliveries.c.id.in_(wanted)))
         reader = _Reader(deps=deps, rows={row["id"]: dict(row) for row in found.mappings()})
-    return [Reported(key=row["seq"], envelope=_envelope(reader, row)) for row in rows]
+    return [Reported(key=row["seq"], envelope=_envelope(reader, row), row=row) for row in rows]
 
 
 def _envelope(reader: _Reader, row: Row) -> Envelope:
@@ -159,7 +164,7 @@ def _envelope(reader: _Reader, row: Row) -> Envelope:
 
 
 def _received(reader: _Reader, row: Row) -> Envelope:
-    source = SOURCES.get(row["source"])
+    source = KNOWN.get(row["source"])
     if source is None:
         return _set_aside(reader, row, "unknown-source", "this source is no longer known")
     fate = source.fate([row["type"]])
@@ -210,11 +215,12 @@ def _keep_files(
         for file in said.files
     ]
     if kept:
-        expires = rfc3339(received_at + timedelta(days=source.keep_days))
         for attachment, file in zip(kept, said.files, strict=True):
             deps.files.write(attachment.sha256, file.content)
-        rows = {a.sha256: {"sha256": a.sha256, "size": a.size, "expires_at": expires} for a in kept}
         with writing(deps.engine) as connection:
+            expires = rfc3339(received_at + timedelta(days=days_of(connection, source)))
+            common = {"expires_at": expires, "source": source.name}
+            rows = {a.sha256: {"sha256": a.sha256, "size": a.size, **common} for a in kept}
             deps.files.register(connection, list(rows.values()))
     return kept
 
@@ -287,20 +293,21 @@ def _refusal(row: Row) -> Envelope:
 
 
 def _mark_accepted(deps: WorkerDeps, confirmed: Sequence[Reported]) -> None:
+    if not confirmed:
+        return
     rows = [{"seq_": item.key, "as_": str(item.envelope.topic)} for item in confirmed]
-    _mark(deps, _SENT_EVENT, rows)
+    at = rfc3339(deps.clock())
+    with writing(deps.engine) as connection:
+        connection.execute(_SENT_EVENT, [{**row, "at_": at} for row in rows])
+        count_kinds(connection, [item.row for item in confirmed])
 
 
 def _mark_refusals(deps: WorkerDeps, keys: Sequence[str]) -> None:
-    _mark(deps, _SENT_REFUSAL, [{"id_": key} for key in keys])
-
-
-def _mark(deps: WorkerDeps, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
+    if not keys:
         return
     at = rfc3339(deps.clock())
     with writing(deps.engine) as connection:
-        connection.execute(statement, [{**row, "at_": at} for row in rows])
+        connection.execute(_SENT_REFUSAL, [{"id_": key, "at_": at} for key in keys])
 
 
 _SENT_EVENT = (

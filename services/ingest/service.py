@@ -12,17 +12,22 @@ from services.ingest.endpoints import Endpoints
 from services.ingest.erase import forget
 from services.ingest.inbox import Inbox
 from services.ingest.latency import Latencies
+from services.ingest.mailboxes.configured import Mailboxes
+from services.ingest.mailboxes.polling import LOOP, LOOP_SECONDS, Polling
 from services.ingest.measures import disk_measures, measures
 from services.ingest.pages import sources_blueprint
 from services.ingest.raw import RawFiles
+from services.ingest.raw_pages import raw_blueprint
 from services.ingest.relay import relay, retain, tidy
 from services.ingest.routes import hooks_blueprint
-from services.ingest.store import metadata, notice, outbox
+from services.ingest.store import leases, metadata, notice, outbox
 from shared.bell import Bell
 from shared.db import open_database
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.figures import notice_measures
+from shared.lease import Lease
 from shared.notifications.telling import SECONDS, NoticeSettings, Telling, notifier_of, office_of
 from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Web, Worker
@@ -35,6 +40,7 @@ NAME = "ingest"
 class WebSettings(ServiceSettings):
     public_url: str = setting("address under which senders reach this installation")
     endpoints_file: Path = setting("the configured endpoints with their secrets")
+    keys_dir: Path = setting("folder of endpoints.key, which seals those secrets")
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
 
 
@@ -42,6 +48,9 @@ class WebSettings(ServiceSettings):
 class WorkerSettings(BrokerSettings, NoticeSettings):
     raw_dir: Path = setting("folder of the raw bytes that are too large for a row")
     policy_file: Path | None = setting("read for the hours of the office", default=None)
+    mailboxes_file: Path | None = setting(
+        "mailboxes that are read over IMAP, with their passwords", default=None
+    )
 
 
 def wire_web(settings: WebSettings) -> WebDeps:
@@ -53,7 +62,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         outbox=outbox,
         unit_of_work=UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=bell),
         clock=now,
-        endpoints=Endpoints(settings.endpoints_file),
+        endpoints=Endpoints(settings.endpoints_file, settings.keys_dir),
         inbox=Inbox(engine, files, bell),
         files=files,
         public_url=settings.public_url.rstrip("/"),
@@ -65,6 +74,8 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     from shared.bus.publisher import Publisher
 
     engine = open_database(settings.database_url)
+    bell = Bell(folder=settings.wake_dir)
+    files = RawFiles(settings.raw_dir)
     publisher = Publisher(settings.broker_url)
     return WorkerDeps(
         engine=engine,
@@ -73,13 +84,20 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             engine=engine,
             outbox=outbox,
             clock=now,
-            bell=Bell(folder=settings.wake_dir),
+            bell=bell,
         ),
         clock=now,
-        files=RawFiles(settings.raw_dir),
+        files=files,
         publisher=publisher,
         relay=Relay(engine=engine, outbox=outbox, publisher=publisher, clock=now),
         telling=_telling(settings, engine),
+        polling=Polling(
+            engine=engine,
+            mailboxes=Mailboxes(settings.mailboxes_file),
+            inbox=Inbox(engine, files, bell),
+            lease=Lease(engine=engine, table=leases, name=LOOP, clock=now),
+            clock=now,
+        ),
     )
 
 
@@ -100,19 +118,29 @@ def tell(deps: WorkerDeps) -> None:
     deps.telling.run()
 
 
+def poll(deps: WorkerDeps) -> None:
+    assert deps.polling is not None, "the worker was wired with it"
+    deps.polling.round()
+
+
 SERVICE = Service(
     name=NAME,
     tables=metadata,
-    web=Web(settings=WebSettings, wire=wire_web, blueprints=(hooks_blueprint, sources_blueprint)),
+    web=Web(
+        settings=WebSettings,
+        wire=wire_web,
+        blueprints=(hooks_blueprint, sources_blueprint, raw_blueprint),
+    ),
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers={Topic.PERSON_ERASED: forget},
+        handlers={Topic.PERSON_ERASED: forget, **LETTERS},
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="checkpoint", seconds=0.5, run=tidy),
             Loop(name="retention", seconds=3600, run=retain),
             Loop(name="notices", seconds=SECONDS, run=tell),
+            Loop(name=LOOP, seconds=LOOP_SECONDS, run=poll),
         ),
     ),
 )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from services.ingest.bodies import as_text
 from services.ingest.forms import moment
-from services.ingest.source import Description
+from services.ingest.source import Description, Form, Option
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 
@@ -36,7 +36,13 @@ PREFIXES = {
     "00U": "Event",
     "500": "Case",
 }
-OWN_USER = "id of the Salesforce user that writes for us, 005… (none)"
+OWN_USER = Option(
+    hint="id of the Salesforce user that writes for us",
+    form=Form(
+        pattern=r"005[A-Za-z0-9]{12}([A-Za-z0-9]{3})?",
+        words="an id of 15 or 18 characters that begins with 005",
+    ),
+)
 # An id has 15 characters that count; the last three of 18 only repeat their case.
 SIGNIFICANT = 15
 _ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?\Z")

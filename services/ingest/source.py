@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from services.ingest.signatures import Verify
 from shared.domain.event import EventKind, Sender
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
+from shared.errors import BadPayload
 
 Raw = Mapping[str, Any]
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
@@ -147,12 +149,49 @@ class Description:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a text must look like: ``pattern`` matches it whole, ``words`` say so to a person."""
+
+    pattern: str
+    words: str
+
+
+ONE_LINE = Form(pattern=r"[^\r\n]{1,200}", words="one line of at most 200 characters")
+NUMBER = Form(pattern=r"[0-9]{1,20}", words="a number")
+HEADER_NAME = Form(pattern=r"[A-Za-z0-9-]{1,64}", words="a header's name, as X-Signature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One setting of an endpoint, as its form asks for it.
+
+    ``hint`` says what it is for, ``default`` holds where nothing is set. What is set is one of
+    ``choices``, or has the ``form``.
+    """
+
+    hint: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    form: Form = ONE_LINE
+    is_long: bool = False
+
+    def accepts(self, value: str) -> bool:
+        if self.choices:
+            return value in self.choices
+        return re.fullmatch(self.form.pattern, value, re.DOTALL) is not None
+
+    @property
+    def takes(self) -> str:
+        return f"one of {', '.join(self.choices)}" if self.choices else self.form.words
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setup:
     """What the status page tells the person who sets the source up.
 
     ``screen`` is where the vendor asks for the URL, ``credential`` what to enter there.
     ``made_by`` is ``vendor`` where the vendor makes the secret, ``us`` where we do.
-    ``form`` shows its form; ``options`` explains each option of an endpoint. With
+    ``form`` shows its form; ``options`` are what can be set for an endpoint. With
     ``has_secret_path`` the address itself keeps strangers out, so its name is made unguessable.
     """
 
@@ -160,8 +199,20 @@ class Setup:
     credential: str
     made_by: str = "us"
     form: str = "any text"
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
     has_secret_path: bool = False
+
+    def checked(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The options that are set. Raises `BadPayload` saying which one takes what."""
+        wanted = {name: value.strip() for name, value in given.items() if value.strip()}
+        for name, value in wanted.items():
+            option = self.options.get(name)
+            if option is None:
+                known = ", ".join(self.options) or "none at all"
+                raise BadPayload(f"There is no option {name}; there are: {known}.")
+            if not option.accepts(value):
+                raise BadPayload(f"The option {name} takes {option.takes}.")
+        return wanted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Index,
     Integer,
@@ -93,6 +94,26 @@ tallies = Table(
     PrimaryKeyConstraint("source", "endpoint", "day", "result", "reason"),
 )
 
+# What happens how often: kinds are the sender's words, counted when they are passed on.
+kinds = Table(
+    "kinds",
+    metadata,
+    Column("source", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("last_at", String, nullable=False),
+    PrimaryKeyConstraint("source", "endpoint", "kind"),
+)
+
+# How long raw bytes are kept, where it is not as long as the source says.
+retention = Table(
+    "retention",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("days", Integer, nullable=False),
+)
+
 # Raw bytes too large for a row, and attachments: files named by their hash.
 raw_files = Table(
     "raw_files",
@@ -100,6 +121,29 @@ raw_files = Table(
     Column("sha256", String(), primary_key=True),
     Column("size", Integer, nullable=False),
     Column("expires_at", String, nullable=False, index=True),
+    Column("source", String),  # whose retention counts; null: came before that could be changed
+)
+
+# How each mailbox stands. Every number of the mails up to `uid` was seen to; of those up to
+# `old_until` only the ones that `criteria` names are taken. `fence` is the lease's of who wrote it.
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("place", Text, nullable=False),
+    Column("is_configured", Integer, nullable=False),
+    Column("stamp", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("validity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("old_until", BigInteger, nullable=False),
+    Column("criteria", String, nullable=False),
+    Column("first_at", String, nullable=False),
+    Column("looked_at", String),  # when it was last looked through to its end
+    Column("next_at", String, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("problem_since", String),
 )
 
 leases = lease_table(metadata)

@@ -76,6 +76,7 @@ def card(deps: WebDeps, person: Person, proposal_id: str) -> Card:
             change=change_view(db, row),
             card_digest=_digest(proposal, in_force),
             policy=in_force.policy.version,
+            guarantee=_guarantee(deps, proposal),
             blocked=blocked,
             solo_wait=solo_wait,
             rounds_left=max(ROUNDS - store.rounds_of(db, proposal.event_id), 0),
@@ -87,6 +88,19 @@ def card(deps: WebDeps, person: Person, proposal_id: str) -> Card:
 
 def _digest(proposal: Proposal, in_force: InForce) -> str:
     return card_digest(proposal.digest(), before_of(proposal), in_force.policy.version)
+
+
+def _guarantee(deps: WebDeps, proposal: Proposal) -> str:
+    """What stands between the last look at the record and the write, in this CRM."""
+    reader = deps.readers.get(proposal.record.crm)
+    if proposal.kind is ProposalKind.DRAFT or reader is None:
+        return ""
+    if reader.capabilities.conditional_write:
+        return "The CRM itself refuses the write if somebody was faster."
+    return (
+        "This CRM cannot refuse a stale write: each field is compared right before it is written "
+        "and read back right after."
+    )
 
 
 def _why(proposal: Proposal, answer: Classification | None, in_force: InForce) -> str:

@@ -40,7 +40,8 @@ class Written:
 class Facts:
     """What the rules look at besides the proposal and the decisions.
 
-    ``policy`` is the valid version in force now; ``problem`` says why the file is wrong.
+    ``policy`` is the valid version in force now; ``problem`` says why the file is wrong, ``unfit``
+    why the credential of the CRM is.
     ``shown_policy`` is the hash that was in force when the card was shown; the signed card digest
     binds it. ``people`` are by id, ``written`` by field. ``other_changes`` are ids of further
     changes for the same proposal; ``state`` is that of this change, ``None`` before it exists.
@@ -55,6 +56,7 @@ class Facts:
     stops: tuple[Stop, ...] = ()
     stopped: bool = False
     problem: str | None = None
+    unfit: str | None = None
     state: str | None = None
     other_changes: tuple[str, ...] = ()
     written: Mapping[str, Written] | None = None

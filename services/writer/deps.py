@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from services.writer.facts import Sources
 from services.writer.signing import Signer
-from shared.crm.metadata import CrmChange, FieldMeta
+from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.domain.classification import Candidate
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
@@ -23,6 +23,13 @@ from shared.people_file import Account
 
 class ReadsRecords(Protocol):
     """The read side of a connector, as the writer uses it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this CRM can guarantee."""
+
+    def scopes(self) -> Sequence[str]:
+        """What the credential may do. Raises `CRMUnavailable`."""
 
     def read(self, ref: RecordRef) -> Reading:
         """Raises `NotFound`, `Rejected` or `CRMUnavailable`."""
@@ -42,6 +49,9 @@ class ReadsRecords(Protocol):
 
 class WritesRecords(Protocol):
     """The write side of a connector: no delete and no merge."""
+
+    def scopes(self) -> Sequence[str]:
+        """What the credential may do. Raises `CRMUnavailable`."""
 
     @property
     def is_conditional(self) -> bool:
@@ -89,9 +99,11 @@ class WebDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerDeps:
-    """``settle_after`` is how long an unfinished write is left alone before it is read back.
+    """``vendors`` names the vendor of each CRM.
 
     ``by_hand`` names the CRMs without an API, whose records a person changes.
+
+    ``settle_after`` is how long an unfinished write is left alone before it is read back.
     """
 
     engine: Engine
@@ -102,6 +114,7 @@ class WorkerDeps:
     readers: Mapping[str, ReadsRecords]
     writers: Mapping[str, WritesRecords]
     policy_file: Path
+    vendors: Mapping[str, str] = field(default_factory=dict)
     by_hand: frozenset[str] = frozenset()
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row
 
 from services.writer import change_store, policy_store, store, switch
 from services.writer.case import Facts, Standing
+from services.writer.crm_reports import problem_of
 from shared.domain.decision import Decision
 from shared.domain.proposal import Proposal
 from shared.domain.record import Reading
@@ -70,6 +71,7 @@ def collect(
         now=now,
         policy=in_force.policy,
         problem=in_force.problem,
+        unfit=problem_of(db, proposal.record.crm),
         shown_policy=shown,
         keys=sources.decision_keys(),
         people=standings(sources.people()),

@@ -28,6 +28,7 @@ from services.writer.reproposing import again_from, correction_of, undo_of
 from services.writer.store import Origin
 from shared.bus.envelope import Envelope
 from shared.db import reading
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome
 from shared.domain.decision import Decision, Reason, Verdict
@@ -264,4 +265,5 @@ HANDLERS: dict[Topic, Handler] = {
     Topic.RECEIPT_ISSUED: apply,
     Topic.REPAIR_REQUESTED: repair,
     Topic.PERSON_ERASED: forget,
+    **LETTERS,
 }

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def _schema(spec: APISpec, hint: Any) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
     if hint in PLAIN:
         return {"type": PLAIN[hint]}
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"type": "string", "enum": [str(one) for one in hint]}
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return {"anyOf": [_schema(spec, arg) for arg in typing.get_args(hint)]}
     args = typing.get_args(hint)

@@ -304,6 +304,11 @@ def _switch_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     def policy() -> str:
         return render_template("writer/policy.html", policy=queries.policy(deps))
 
+    @blueprint.get("/crms")
+    @role(*VIEWERS)
+    def crms() -> str:
+        return render_template("writer/crms.html", crms=queries.crms(deps))
+
     @blueprint.get("/fragment/writing")
     @role("approver", "support", "admin", "auditor")
     def writing() -> str:

@@ -8,8 +8,12 @@ from typing import Any
 import click
 
 from services.writer import policy_store
+from services.writer.policy_watch import described
+from services.writer.service import WorkerSettings, connectors
 from shared.db import open_database, reading
-from shared.policy import Policy, load_policy
+from shared.errors import ConfigurationError, CRMUnavailable
+from shared.policy import Policy, check_classes, load_policy
+from shared.settings import load_settings
 
 FILE = click.argument(
     "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -25,8 +29,21 @@ def policy() -> None:
 @FILE
 @click.pass_obj
 def check(home: Any, file: Path | None) -> None:
-    """Say whether FILE (default: the installation's own) is a valid policy."""
+    """Say whether FILE (default: the installation's own) is a valid policy.
+
+    Where the CRM answers, each listed field is held against its own metadata: money, owner,
+    consent, stage, sensitive and read-only fields cannot be listed.
+    """
     found = load_policy(file or home.policy)
+    settings = load_settings(WorkerSettings, home.environment("writer", "worker"))
+    linked = connectors(settings, open_database(settings.database_url))
+    try:
+        forbidden = check_classes(found, described(linked.readers, found))
+    except CRMUnavailable as error:
+        click.echo(f"not held against the CRM's own fields: {error}")
+        forbidden = []
+    if forbidden:
+        raise ConfigurationError("the policy lists what cannot be listed: " + "; ".join(forbidden))
     click.echo(f"valid: {len(found.fields)} fields, version {found.version[:16]}")
 
 

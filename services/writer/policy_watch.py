@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.writer import policy_store
-from services.writer.deps import WorkerDeps
+from services.writer.deps import ReadsRecords, WorkerDeps
 from shared.db import reading
 from shared.errors import ConfigurationError, CRMUnavailable
 from shared.policy import Metadata, Policy, check_classes, load_policy
@@ -33,7 +35,7 @@ def follow(deps: WorkerDeps) -> None:
 def _follow(deps: WorkerDeps, policy: Policy) -> None:
     problem = None
     try:
-        forbidden = check_classes(policy, metadata(deps, policy))
+        forbidden = check_classes(policy, described(deps.readers, policy))
     except CRMUnavailable:
         forbidden, problem = [], UNCHECKED
     if forbidden:
@@ -44,11 +46,11 @@ def _follow(deps: WorkerDeps, policy: Policy) -> None:
             policy_store.refuse(unit, problem)
 
 
-def metadata(deps: WorkerDeps, policy: Policy) -> Metadata:
+def described(readers: Mapping[str, ReadsRecords], policy: Policy) -> Metadata:
     """The fields of every listed object, by the CRM's own word. Raises `CRMUnavailable`."""
     objects = {(rule.crm, rule.object) for rule in policy.fields.values()}
     return {
-        (crm, object_): tuple(deps.readers[crm].fields(object_).values())
+        (crm, object_): tuple(readers[crm].fields(object_).values())
         for crm, object_ in sorted(objects)
-        if crm in deps.readers
+        if crm in readers
     }

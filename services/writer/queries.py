@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select, tuple_
 
-from services.writer import hand_offs, policy_store, switch
+from services.writer import crm_reports, hand_offs, policy_store, switch
+from services.writer.crm_reports import CrmsView
 from services.writer.deps import WebDeps
 from services.writer.drafts import ref_of
 from services.writer.rows import card_rows
@@ -261,3 +262,9 @@ def policy(deps: WebDeps) -> PolicyView:
         rows=rows,
         text=found.policy.text,
     )
+
+
+def crms(deps: WebDeps) -> CrmsView:
+    """The last examination of every CRM account."""
+    with reading(deps.engine) as db:
+        return CrmsView(rows=crm_reports.reports(db))

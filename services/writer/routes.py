@@ -14,6 +14,7 @@ from marshmallow import Schema
 
 from services.writer import acts, asking, cards, queries, schemas, settling, views
 from services.writer.approving import Decided
+from services.writer.crm_reports import CrmsView
 from services.writer.deps import WebDeps
 from shared.access import current_person, role
 from shared.domain.schema import rfc3339
@@ -169,6 +170,13 @@ READS: tuple[Operation, ...] = (
         "The policy in force",
         views.PolicyView,
         lambda deps, *_: queries.policy(deps),
+    ),
+    _get(
+        "/crms",
+        "crms",
+        "What each CRM guarantees, and what our credentials can do in it",
+        CrmsView,
+        lambda deps, *_: queries.crms(deps),
     ),
 )
 

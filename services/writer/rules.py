@@ -37,6 +37,7 @@ Rule = Callable[[Case], None]
 
 ADVICE: Mapping[str, str] = {
     "writing-allowed": "It waits until writing is resumed; nothing expires meanwhile.",
+    "credential-fits": "It waits until an admin gives the CRM credential the right scopes.",
     "within-caps": "It waits until the limit of the field allows another write.",
     "enough-approvers": "Ask a second person to approve this card.",
     "not-expired": "Re-read the record and decide on the new card.",
@@ -62,6 +63,12 @@ def writing_allowed(case: Case) -> None:
         raise NotApproved("writing is stopped", rule="writing-allowed")
     if case.facts.problem is not None or case.facts.policy is None:
         raise NotApproved("the policy file is wrong: nothing is written", rule="writing-allowed")
+
+
+def credential_fits(case: Case) -> None:
+    """What our credential can do in this CRM is what the policy needs, and no more."""
+    if case.facts.unfit is not None:
+        raise NotApproved(case.facts.unfit, rule="credential-fits")
 
 
 def same_text(case: Case) -> None:
@@ -348,6 +355,7 @@ INTEND: tuple[Rule, ...] = (
 )
 SEND: tuple[Rule, ...] = (
     writing_allowed,
+    credential_fits,
     *INTEND,
     not_dry_run,
     within_caps,
@@ -356,4 +364,4 @@ SEND: tuple[Rule, ...] = (
 WRITE: tuple[Rule, ...] = (*SEND, still_current)
 
 # These do not end a change: it waits and is tried again.
-HOLDING = frozenset({"writing-allowed", "within-caps"})
+HOLDING = frozenset({"writing-allowed", "credential-fits", "within-caps"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from services.writer.crm.handoff import HandOff
 from services.writer.crm.registry import Writer, writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
+from services.writer.doctor import examine_all
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
@@ -87,6 +88,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
 
     engine = open_database(settings.database_url)
     people = People(settings.people_file)
+    found = connectors(settings, engine)
     deps = WorkerDeps(
         engine=engine,
         outbox=outbox,
@@ -97,10 +99,11 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             decision_keys=decision_keys(settings.keys_dir),
             log_keys=lambda: log_keys(settings.keys_dir),
         ),
-        readers=_readers(settings, engine, timeout=5.0),
-        writers=_writers(settings, engine),
+        readers=found.readers,
+        writers=found.writers,
+        vendors=found.vendors,
         policy_file=settings.policy_file,
-        by_hand=_by_hand(settings),
+        by_hand=frozenset(crm for crm, vendor in found.vendors.items() if vendor == VENDOR),
         # Whoever wrote had the record's lock: once it is over, that writer is gone.
         settle_after=LOCK,
         relay=Relay(
@@ -112,6 +115,28 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     return deps
 
 
+@dataclass(frozen=True, kw_only=True)
+class Connectors:
+    """Both sides of every CRM account, and the vendor of each, by name."""
+
+    readers: Mapping[str, ReadsRecords]
+    writers: Mapping[str, WritesRecords]
+    vendors: Mapping[str, str]
+
+
+def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -> Connectors:
+    """Raises `ConfigurationError` for an account that cannot be."""
+    accounts = accounts_of(settings.crms_read)
+    others = {one.name: _writer(one, engine) for one in accounts_of(settings.crms_write)}
+    demo = DemoWriter(settings.crm_url, settings.crm_write_token)
+    shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
+    return Connectors(
+        readers=_readers(settings, engine, timeout=timeout),
+        writers={CRM: demo, **shelves},
+        vendors={CRM: CRM, **{one.name: one.vendor for one in accounts}},
+    )
+
+
 def _readers(
     settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
 ) -> dict[str, ReadsRecords]:
@@ -120,21 +145,9 @@ def _readers(
     return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
 
 
-def _writers(settings: WorkerSettings, engine: Any) -> dict[str, WritesRecords]:
-    accounts = accounts_of(settings.crms_write)
-    others = {one.name: _writer(one, engine) for one in accounts}
-    demo = DemoWriter(settings.crm_url, settings.crm_write_token)
-    return {CRM: demo, **{name: Shelf(name, one, engine, now) for name, one in others.items()}}
-
-
 def _writer(account: Account, engine: Any) -> Writer:
     """What is handed over keeps a book of its own: nothing can be read back."""
     return HandOff(account, engine, now) if account.vendor == VENDOR else writer_of(account)
-
-
-def _by_hand(settings: WorkerSettings) -> frozenset[str]:
-    accounts = accounts_of(settings.crms_write)
-    return frozenset(one.name for one in accounts if one.vendor == VENDOR)
 
 
 def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:
@@ -182,6 +195,7 @@ LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("expiry", 15, expire),
     ("policy", 2, follow),
     ("drafts", 1, carry_out_decisions),
+    ("doctor", 600, examine_all),
     ("notices", SECONDS, _tell),
 )
 

@@ -293,6 +293,16 @@ hand_offs = Table(
     Column("settled_by", _ID),
 )
 
+# The last examination of each CRM account. ``problem``: why nothing is written to it.
+crm_reports = Table(
+    "crm_reports",
+    metadata,
+    Column("crm", _ID, primary_key=True),
+    Column("at", _AT, nullable=False),
+    Column("problem", Text),
+    Column("body", Text, nullable=False),
+)
+
 # Reserved for writing first and verifying afterwards: signed, expiring, taken back at once.
 grants = Table(
     "grants",

@@ -253,6 +253,7 @@ class Card:
     """Everything one card shows except the live values.
 
     ``card_digest`` is what an approval signs as long as the live values equal ``before``.
+    ``guarantee`` says what the CRM does when somebody changes the record in the same moment.
     ``blocked`` says why this person cannot approve (``None``: they can). ``solo_wait`` is the
     time from which the only approver of a firm may take the second look.
     """
@@ -273,6 +274,7 @@ class Card:
     change: ChangeView | None
     card_digest: str
     policy: str
+    guarantee: str
     blocked: str | None
     solo_wait: datetime | None
     rounds_left: int

@@ -21,6 +21,7 @@ from shared.bus.topology import (
     dead_exchange,
     delay_exchange,
     events_exchange,
+    parked,
     work_queues,
 )
 from shared.domain.topics import SERVICES, TOPICS
@@ -28,8 +29,7 @@ from shared.domain.topics import SERVICES, TOPICS
 VHOST = "countersign"
 ADMIN = "countersign-admin"
 WATCHER = "audit-web"
-"""Shows how long the queues are. Asking that needs no right, so this user has none."""
-RIGHTS = ("configure", "write", "read")
+"""Shows how long the queues are, for which no right is needed, and what the dead letters say."""
 NOTHING = "^$"
 
 
@@ -43,7 +43,7 @@ def definitions(vhost: str = VHOST) -> dict[str, Any]:
         "users": [{"name": name, "password_hash": "", "tags": []} for name in users()],
         "permissions": [
             {"user": ADMIN, "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"},
-            {"user": WATCHER, "vhost": vhost, **dict.fromkeys(RIGHTS, NOTHING)},
+            {"user": WATCHER, "vhost": vhost, **watching()},
             *({"user": user_of(name), "vhost": vhost, **permissions(name)} for name in SERVICES),
         ],
         "topic_permissions": [
@@ -70,13 +70,21 @@ def user_of(service: str) -> str:
 
 
 def permissions(service: str) -> dict[str, str]:
-    """A worker declares nothing, reads its own queue, and writes to our exchanges alone."""
+    """A worker declares nothing, reads its own queue and its dead letters, and writes to our
+    exchanges alone.
+    """
     consumes = service in work_queues()
     return {
         "configure": NOTHING,
         "write": _one_of((EVENTS, DEAD, DELAY) if consumes else (EVENTS,)),
-        "read": _one_of((service,)) if consumes else NOTHING,
+        "read": _one_of((service, parked(service))) if consumes else NOTHING,
     }
+
+
+def watching() -> dict[str, str]:
+    """Shows dead letters and how long queues are; it can tell nobody anything."""
+    dead = _one_of(map(parked, work_queues()))
+    return {"configure": NOTHING, "write": NOTHING, "read": dead}
 
 
 def topic_permissions(service: str) -> list[dict[str, str]]:

@@ -30,6 +30,10 @@ class Publisher:
         self._producer: Producer | None = None
         self._problem: str | None = None
 
+    @property
+    def broker_url(self) -> str:
+        return self._url
+
     def problem(self) -> str | None:
         """Why nothing could be published the last time, if so; a reason for readiness."""
         return self._problem

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.handoff import HandOffReader
+from shared.crm.hubspot import HubSpotReader
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
 from shared.crm.servicetitan import ServiceTitanReader
 from shared.errors import ConfigurationError
@@ -17,6 +19,8 @@ READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
     "handoff": HandOffReader.of,
     "servicetitan": ServiceTitanReader.of,
+    "hubspot": HubSpotReader.of,
+    "pipedrive": PipedriveReader.of,
 }
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from marshmallow import ValidationError
+
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, NotFound, Rejected
 
@@ -132,7 +134,7 @@ def understood() -> Iterator[None]:
     """`CRMUnavailable` for a 200 of a shape that this CRM does not give: it is not itself."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
         raise CRMUnavailable("the CRM's answer has an unknown form") from error
 
 

@@ -69,6 +69,14 @@ class MessageParked(Notice):
     reason = fields.String(required=True)
 
 
+class MessageReplayed(MessageParked):
+    """A person sends a dead letter back to the queue that it was meant for."""
+
+
+class MessageDropped(MessageParked):
+    """A person has decided that a dead letter is not needed any more."""
+
+
 class RecordRead(Notice):
     """``fields`` are names; ``values`` their HMACs under the chain's key, never plain hashes."""
 
@@ -271,6 +279,18 @@ class PersonChanged(Notice):
     person = fields.String(required=True, validate=ID)
     action = fields.String(required=True)
     roles = fields.List(fields.String(), required=True)
+
+
+class SourceChanged(Notice):
+    """A person changed how something comes in: ``action`` is opened, rotated, dropped, configured,
+    removed or retention. ``detail`` names what, never a secret; ``endpoint`` is null where it is of
+    the whole source.
+    """
+
+    source = fields.String(required=True, validate=ID)
+    endpoint = fields.String(required=True, allow_none=True)
+    action = fields.String(required=True, validate=ID)
+    detail = fields.String(required=True)
 
 
 class SearchMade(Notice):

@@ -28,6 +28,8 @@ class Topic(StrEnum):
     EVENT_HANDLED = "event.handled"
     EVENT_FAILED = "event.failed"
     MESSAGE_PARKED = "message.parked"
+    MESSAGE_REPLAYED = "message.replayed"
+    MESSAGE_DROPPED = "message.dropped"
     RECORD_READ = "record.read"
     MODEL_ASKED = "model.asked"
     MODEL_ANSWERED = "model.answered"
@@ -47,6 +49,7 @@ class Topic(StrEnum):
     REPAIR_REQUESTED = "repair.requested"
     POLICY_CHANGED = "policy.changed"
     PERSON_CHANGED = "person.changed"
+    SOURCE_CHANGED = "source.changed"
     SESSION_OPENED = "session.opened"
     SEARCH_MADE = "search.made"
     RECORD_UNMASKED = "record.unmasked"
@@ -84,6 +87,16 @@ TOPICS: dict[Topic, Row] = {
     T.EVENT_HANDLED: Row(publishers=(WRITER,), schema=notices.EventHandled),
     T.EVENT_FAILED: Row(publishers=SERVICES, schema=notices.EventFailed),
     T.MESSAGE_PARKED: Row(publishers=SERVICES, schema=notices.MessageParked),
+    T.MESSAGE_REPLAYED: Row(
+        publishers=(AUDIT,),
+        consumers=(INGEST, CLASSIFIER, WRITER),
+        schema=notices.MessageReplayed,
+    ),
+    T.MESSAGE_DROPPED: Row(
+        publishers=(AUDIT,),
+        consumers=(INGEST, CLASSIFIER, WRITER),
+        schema=notices.MessageDropped,
+    ),
     T.RECORD_READ: Row(publishers=(CLASSIFIER, WRITER), schema=notices.RecordRead),
     T.MODEL_ASKED: Row(publishers=(CLASSIFIER,), schema=notices.ModelAsked),
     T.MODEL_ANSWERED: Row(publishers=(CLASSIFIER,), schema=notices.ModelAnswered),
@@ -107,6 +120,7 @@ TOPICS: dict[Topic, Row] = {
     ),
     T.POLICY_CHANGED: Row(publishers=(WRITER,), schema=notices.PolicyChanged),
     T.PERSON_CHANGED: Row(publishers=(WRITER,), schema=notices.PersonChanged),
+    T.SOURCE_CHANGED: Row(publishers=(INGEST,), schema=notices.SourceChanged),
     T.SESSION_OPENED: Row(publishers=(WRITER, AUDIT), schema=notices.SessionOpened),
     T.SEARCH_MADE: Row(publishers=(AUDIT,), schema=notices.SearchMade),
     T.RECORD_UNMASKED: Row(publishers=(AUDIT, WRITER, INGEST), schema=notices.RecordUnmasked),

@@ -40,6 +40,8 @@ HOLDERS = {
     "CRM_WEBHOOK_SECRET": {"demo-crm", "setup"},
     "OPENAI_API_KEY": {"classifier-worker"},
     "ENDPOINTS_FILE": {"ingest-web", "setup"},
+    "endpoints.key": {"ingest-web", "setup"},
+    "MAILBOXES_FILE": {"ingest-worker"},
     "ROLE_PASSWORDS": {"setup"},
     "SESSIONS_URL": {"ingest-web", "writer-web", "audit-web"},
     "SEARCH_URL": {"audit-web", "audit-worker", "setup"},

@@ -95,7 +95,9 @@ def test_each_pod_gets_the_secret_of_its_own_name_alone(tmp_path: Path) -> None:
     for name, pod in pods().items():
         volumes = pod["spec"]["volumes"]
         mounted = {one["secret"]["secretName"] for one in volumes if "secret" in one}
-        assert mounted <= {name, "openai-api-key", "notice-urls", "crms-read", "crms-write"}, name
+        given = {"openai-api-key", "notice-urls", "crms-read", "crms-write", "mailboxes"}
+        assert mounted <= {name, *given}, name
+        assert ("mailboxes" in mounted) is (name == "ingest-worker")
         assert ("openai-api-key" in mounted) is (name == "classifier-worker")
         assert ("crms-write" in mounted) is (name == "writer-worker")
         for file in made.get(name, []):

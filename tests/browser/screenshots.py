@@ -5,17 +5,21 @@ Run it with ``python -m tests.browser.screenshots [name …]`` and look at what 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+import requests
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from shared.bus.publisher import Publisher
 from tests.browser.conftest import NARROW, WIDE
 from tests.conftest import ARGUMENTS
 from tests.product import ROOT, Client, Product, eventually, running, somebody_is_faster
@@ -52,6 +56,21 @@ class Camera:
             page.screenshot(path=FOLDER / f"{name}--{view}.png", full_page=True)
             page.close()
 
+    def submit(self, name: str, path: str, button: str) -> None:
+        """What follows on a button of the page."""
+        if self._wanted and not any(name.startswith(wanted) for wanted in self._wanted):
+            return
+        for view, context in self._profiles.items():
+            page = context.new_page()
+            page.goto(self._product.url + path)
+            field = page.locator("[name=name]")
+            if field.count():
+                field.fill(view)
+            page.get_by_role("button", name=button).click()
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=FOLDER / f"{name}--{view}.png", full_page=True)
+            page.close()
+
 
 def _sign_in(context: BrowserContext, product: Product) -> None:
     page = context.new_page()
@@ -75,6 +94,8 @@ def main(wanted: Sequence[str]) -> None:
         _pending(camera, product, client)
         _decided(camera, product, client)
         _around(camera, product, client)
+        _sources(camera, product, client)
+        _dead(camera, product)
         browser.close()
     shutil.rmtree(folder)
 
@@ -167,6 +188,41 @@ def _around(camera: Camera, product: Product, client: Client) -> None:
         ("drafts", "/drafts"),
     ):
         camera.shoot(f"crm-{name}", product.crm_url + path)
+
+
+def _sources(camera: Camera, product: Product, client: Client) -> None:
+    """Each source's page, and endpoints that were used, refused, not set up, or wait for a test."""
+    for name in ("servicetitan", "hubspot", "aws-sns"):
+        camera.shoot(f"source-{name}", f"/status/sources/{name}")
+    camera.shoot("endpoint-used", "/status/sources/hubspot/demo")
+    client.post("/api/sources/jobber", name="acme")
+    camera.shoot("endpoint-no-secret", "/status/sources/jobber/acme")
+    client.post("/api/sources/zapier", name="acme")
+    client.post("/api/sources/zapier/acme/rotate")
+    camera.shoot("endpoint-waiting", "/status/sources/zapier/acme?since=2026-01-01T00:00:00Z")
+    requests.post(f"{product.url}/hooks/zapier/acme", json={"id": 1}, timeout=5)
+    camera.shoot("endpoint-refused", "/status/sources/zapier/acme?since=2026-01-01T00:00:00Z")
+    camera.submit("endpoint-opened", "/status/sources/make", "Open the endpoint")
+
+
+def _dead(camera: Camera, product: Product) -> None:
+    camera.shoot("dead-empty", "/status/dead")
+    publisher = Publisher(product.home().bus_url)
+    for number, (queue, topic, reason) in enumerate(
+        (
+            ("classifier", "event.received", "CRMUnavailable: the CRM did not answer in 5 s"),
+            ("classifier", "event.received", "bug: KeyError"),
+            ("writer", "receipt.issued", "the process died while handling it (delivery_limit)"),
+        )
+    ):
+        said = {"topic": topic, "chain": f"c-{number}", "at": "2026-11-27T10:00:00.000Z"}
+        publisher.park(queue, str(uuid.uuid4()), json.dumps(said), reason)
+    publisher.park("audit", "no-envelope", "<html>", "BadPayload: the message is no envelope")
+    publisher.close()
+    camera.shoot("dead-full", "/status/dead")
+    camera.shoot("dead-filtered", "/status/dead?queue=writer")
+    camera.submit("dead-dry-run", "/status/dead?queue=classifier", "Dry run")
+    camera.shoot("status-dead", "/status")
 
 
 @contextmanager

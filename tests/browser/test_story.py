@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import requests
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NARROW, Open, Watched, demonstrate, sign_in
@@ -151,6 +152,10 @@ def test_on_a_phone_everything_fits_and_works(
         "/search?q=grace",
         f"/ask?q={DANA}",
         "/status",
+        "/status/dead",
+        "/status/sources",
+        "/status/sources/servicetitan",
+        "/status/sources/hubspot/demo",
         "/people",
         "/account",
     ):
@@ -191,6 +196,30 @@ def test_a_person_asks_about_a_customer_by_keyboard(product: Product, open_page:
     expect(main).to_contain_text("Hello Dana")
     for words in ("never sent by itself", "Summary", "Next steps", "by the rules"):
         expect(main).to_contain_text(words)
+
+
+def test_an_admin_opens_an_endpoint_and_sees_its_test_arrive_by_keyboard(
+    product: Product, client: Client, open_page: Open
+) -> None:
+    seen = open_page()
+    sign_in(seen, product)
+    seen.page.goto(f"{product.url}/status/sources/zapier")
+    seen.page.get_by_label("Name").focus()
+    seen.type("by-keyboard")
+    seen.press("Enter")
+    main = seen.page.locator("main")
+    expect(main).to_contain_text("The secret is shown this once")
+    token = seen.page.locator(".copy-block pre").nth(1).inner_text()
+    seen.page.get_by_role("link", name="Then test it").press("Enter")
+    expect(main).to_contain_text("Waiting for a request")
+    url = f"{product.url}/hooks/zapier/by-keyboard"
+    requests.post(url, json={"id": "1"}, headers={"X-Ingest-Token": "wrong"}, timeout=5)
+    expect(main).to_contain_text("A request came and was refused")
+    seen.press("t")
+    expect(main).to_contain_text("Waiting for a request")
+    requests.post(url, json={"id": "1"}, headers={"X-Ingest-Token": token}, timeout=5)
+    expect(main).to_contain_text("It works: a request was verified and kept")
+    assert token not in seen.page.content()
 
 
 def test_dark_is_dark_and_can_be_read(product: Product, client: Client, open_page: Open) -> None:
@@ -241,7 +270,8 @@ def _all_paths(client: Client) -> list[str]:
         ),
         *("/ask", f"/ask?q={DANA}", "/ask?record=demo/contacts/1001"),
         *(f"/ask/{row['id']}" for row in client.get("/api/asks")["items"]),
-        *("/status", "/status/sources", "/policy", "/people", "/people/admin", "/account"),
+        *("/status", "/status/dead", "/status/sources", "/status/sources/hubspot"),
+        *("/status/sources/hubspot/demo", "/policy", "/people", "/people/admin", "/account"),
     ]
 
 

@@ -14,8 +14,19 @@ from amqp.exceptions import AccessRefused
 from kombu import Connection, Exchange, Producer, Queue
 
 from shared.bus import transports
-from shared.bus.definitions import definitions, permissions, topic_permissions, user_of
-from shared.bus.topology import DEAD, DELAY, DELAYS, EVENTS, all_queues, declare, work_queues
+from shared.bus.definitions import definitions, permissions, topic_permissions, user_of, watching
+from shared.bus.letters import discard, first_letters, letters, release
+from shared.bus.publisher import Publisher
+from shared.bus.topology import (
+    DEAD,
+    DELAY,
+    DELAYS,
+    EVENTS,
+    all_queues,
+    declare,
+    parked,
+    work_queues,
+)
 from shared.domain.topics import SERVICES, TOPICS
 from shared.errors import ConfigurationError
 from tests.contracts.rabbitmq import Host, virtual_host
@@ -28,7 +39,10 @@ FORBIDDEN_TOPICS = [
     if service not in row.publishers
 ]
 FORBIDDEN_QUEUES = [
-    (service, queue.name) for service in SERVICES for queue in all_queues() if queue.name != service
+    (service, queue.name)
+    for service in SERVICES
+    for queue in all_queues()
+    if queue.name not in {service, parked(service)}
 ]
 FORBIDDEN_ROOMS = [
     (service, f"{delay.name}.{other}")
@@ -149,6 +163,46 @@ def test_a_worker_can_retry_and_park_its_own(opened: Opened, service: str) -> No
         Queue(service).bind(channel).get()
 
 
+def test_a_worker_sends_its_own_dead_letter_again_and_drops_one_with_its_own_rights(
+    opened: Opened,
+) -> None:
+    user, password = f"{opened.host.name}-again", secrets.token_hex(16)
+    opened.host.api("PUT", f"users/{user}", {"password": password, "tags": ""})
+    opened.host.api("PUT", f"permissions/{opened.host.name}/{user}", permissions("classifier"))
+    for right in topic_permissions("classifier"):
+        opened.host.api("PUT", f"topic-permissions/{opened.host.name}/{user}", right)
+    publisher = Publisher(opened.host.url_of(user, password))
+    for id_ in ("m-1", "m-2"):
+        publisher.park("classifier", id_, "{}", "bug: KeyError")
+    assert release(publisher, "classifier", "m-2")
+    assert not discard(publisher, "classifier", "m-2")
+    resting = {one.message_id for one in letters(opened.host.url, ["classifier"])}
+    assert "m-1" in resting
+    assert "m-2" not in resting
+    assert discard(publisher, "classifier", "m-1")
+    publisher.close()
+    opened.host.api("DELETE", f"users/{user}")
+
+
+def test_the_watcher_reads_dead_letters_and_can_tell_nobody_anything(opened: Opened) -> None:
+    user, password = f"{opened.host.name}-watcher", secrets.token_hex(16)
+    opened.host.api("PUT", f"users/{user}", {"password": password, "tags": ""})
+    opened.host.api("PUT", f"permissions/{opened.host.name}/{user}", watching())
+    admin = Publisher(opened.host.url)
+    admin.park("audit", "m-3", "{}", "bug: KeyError")
+    admin.close()
+    url = opened.host.url_of(user, password)
+    assert "m-3" in [one.message_id for one in first_letters(url, 500)]
+    assert "m-3" in [one.message_id for one in first_letters(url, 500)], "looking leaves them there"
+    with Connection(url) as connection:
+        for exchange, key in ((EVENTS, "writing.stopped"), (DEAD, "audit"), (DELAY, "10s.audit")):
+            with pytest.raises(AccessRefused):
+                _publish(connection, exchange, key)
+        with pytest.raises(AccessRefused):
+            Queue("audit").bind(connection.channel()).get()
+    opened.host.api("DELETE", f"users/{user}")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize("what", [Queue("mine"), Exchange("mine")])
 def test_a_worker_can_declare_nothing(opened: Opened, service: str, what: Any) -> None:
@@ -160,7 +214,9 @@ def test_a_worker_can_declare_nothing(opened: Opened, service: str, what: Any) -
 def test_a_worker_can_delete_and_purge_nothing(opened: Opened, service: str) -> None:
     for act in (Queue.delete, Queue.purge):
         with pytest.raises(AccessRefused):
-            act(Queue("audit.parked").bind(opened.connections[service].channel()))
+            # Whoever may read a queue may also empty it.
+            name = parked("ingest" if service == "audit" else "audit")
+            act(Queue(name).bind(opened.connections[service].channel()))
 
 
 def test_a_wrong_password_is_said_clearly(opened: Opened) -> None:

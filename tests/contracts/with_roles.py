@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from services import rights
 from services.embedded import prepare_databases, supervise
 from services.installation import Installation, RunSettings
-from services.wiring import first_admin, first_endpoints
+from services.wiring import endpoints_of, first_admin, first_endpoints
 from shared.db import in_schema, open_database
 from shared.logs import configure_logs
 from shared.settings import load_settings
@@ -47,7 +47,7 @@ def main() -> None:
     rights.grant(owner)
     owner.dispose()
     if is_first:
-        first_endpoints(owners.endpoints, owners.crm_webhook_secret)
+        first_endpoints(endpoints_of(owners), owners.crm_webhook_secret)
         first_admin(owners)
     supervise(Separated(root=root, run=settings)).run()
 

@@ -19,6 +19,7 @@ from shared.crm import Reader
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, NotFound, Rejected
+from tests.crm.path import PathCases
 from tests.fakes.faulty_crm import Fault, status
 
 
@@ -68,7 +69,7 @@ class Stage:
     version: Callable[[], str | None] = lambda: None
 
 
-class ConnectorCases:
+class ConnectorCases(PathCases):
     def test_a_reading_holds_what_the_crm_holds(self, stage: Stage) -> None:
         reading = stage.reader.read(stage.ref)
         assert reading.ref == stage.ref

@@ -44,22 +44,29 @@ def status(
     return Fault(kind="status", status=code, headers=pairs, has_effect=has_effect, **more)
 
 
+def method_of(environ: dict[str, Any]) -> str:
+    return str(environ["REQUEST_METHOD"])
+
+
 @dataclass
 class FaultyCrm:
-    """``script`` queues faults for coming calls of one method; every call is kept in ``calls``."""
+    """``script`` queues faults for coming calls of one kind; every call is kept in ``calls``.
+
+    ``kind`` says which kind a call is: its method, or read and write where POST may be either.
+    """
 
     app: Wsgi
+    kind: Callable[[dict[str, Any]], str] = method_of
     calls: list[tuple[str, str]] = field(default_factory=list)
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def script(self, method: str, *faults: Fault) -> None:
-        self.faults.setdefault(method, deque()).extend(faults)
+    def script(self, kind: str, *faults: Fault) -> None:
+        self.faults.setdefault(kind, deque()).extend(faults)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        method = environ["REQUEST_METHOD"]
-        self.calls.append((method, environ["PATH_INFO"]))
-        queue = self.faults.get(method)
+        self.calls.append((method_of(environ), environ["PATH_INFO"]))
+        queue = self.faults.get(self.kind(environ))
         fault = queue.popleft() if queue else Fault()
         if fault.kind == "none":
             return self.app(environ, start_response)

@@ -50,6 +50,7 @@ def door(folder: Path, database: str) -> Any:
         public_url="http://127.0.0.1",
         raw_dir=folder,
         endpoints_file=folder / "endpoints.toml",
+        keys_dir=folder / "keys",
     )
     deps = wire_web(settings)
     assert SERVICE.web is not None

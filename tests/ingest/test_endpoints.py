@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+import threading
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,18 +15,14 @@ from click.testing import CliRunner
 from services.ingest.commands import source
 from services.ingest.endpoints import Endpoints
 from services.ingest.measures import measures
-from services.ingest.pages import endpoint_states
 from services.ingest.sources import SOURCES
-from shared.errors import ConfigurationError, Conflict, NotFound
+from services.ingest.states import endpoint_states
+from services.wiring import first_endpoints
+from shared.errors import BadPayload, ConfigurationError, Conflict, NotFound
+from tests.ingest.home import Home
 from tests.ingest.senders import SOURCE, change
 from tests.ingest.test_inbox import accept
 from tests.vectors import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Home:
-    endpoints: Path
-    public_url: str = "https://hooks.example.com"
 
 
 @pytest.fixture
@@ -115,22 +113,109 @@ def test_what_is_there_is_not_added_again_and_what_is_not_is_not_rotated(path: P
         endpoints.add("nothing")
 
 
-def test_the_commands_show_a_secret_once(path: Path) -> None:
+def test_the_commands_show_a_secret_once_and_end_it_when_told(path: Path) -> None:
     home, runner = Home(endpoints=path), CliRunner()
     added = runner.invoke(source, ["add", "zapier", "--name", "acme"], obj=home)
     endpoint = Endpoints(path).find("zapier", "acme")
     assert endpoint is not None
-    assert endpoint.secrets[0] in added.output
+    old = endpoint.secrets[0]
+    assert old in added.output
     assert "https://hooks.example.com/hooks/zapier/acme" in added.output
     listed = runner.invoke(source, ["list"], obj=home)
-    assert endpoint.secrets[0] not in listed.output
+    assert old not in listed.output
     rotated = runner.invoke(source, ["rotate", "zapier", "--name", "acme"], obj=home)
-    assert endpoint.secrets[0] not in rotated.output
-    assert Endpoints(path).find("zapier", "acme").secrets[1] == endpoint.secrets[0]  # type: ignore[union-attr]
+    assert old not in rotated.output
+    new, kept = Endpoints(path).find("zapier", "acme").secrets  # type: ignore[union-attr]
+    assert kept == old
+    [first, second] = Endpoints(path).secrets("zapier", "acme")
+    dropped = runner.invoke(source, ["drop", "zapier", second.mark, "--name", "acme"], obj=home)
+    assert dropped.exit_code == 0, dropped.output
+    assert Endpoints(path).find("zapier", "acme").secrets == (new,)  # type: ignore[union-attr]
+    again = runner.invoke(source, ["drop", "zapier", second.mark, "--name", "acme"], obj=home)
+    assert isinstance(again.exception, NotFound)
     given = runner.invoke(source, ["add", "hubspot", "--secret", "-"], input="typed\n", obj=home)
     assert "typed" not in given.output
+    assert Endpoints(path).find("hubspot", "default").secrets == ("typed",)  # type: ignore[union-attr]
     wrong = runner.invoke(source, ["add", "make", "--option", "header=x"], obj=home)
-    assert wrong.exit_code == 2
+    assert isinstance(wrong.exception, BadPayload)
+    gone = runner.invoke(source, ["remove", "zapier", "--name", "acme", "--yes"], obj=home)
+    assert gone.exit_code == 0
+    assert Endpoints(path).find("zapier", "acme") is None
+    assert first.mark != second.mark
+
+
+def test_the_test_command_says_what_the_next_request_was_and_why_it_was_refused(
+    path: Path, store: Store
+) -> None:
+    store.web.endpoints.add("zapier", secrets=("right",))
+    store.now = datetime.now(UTC) + timedelta(seconds=1)
+    home, client = Home(endpoints=path), store.app().test_client()
+    sender = threading.Timer(0.3, lambda: client.post("/hooks/zapier", data=b"{}"))
+    sender.start()
+    said = CliRunner().invoke(source, ["test", "zapier", "--seconds", "10"], obj=home)
+    sender.join()
+    assert said.exit_code == 1
+    assert "refused, missing" in said.output
+    assert "enter the secret there" in said.output
+    time.sleep(max(0.0, (store.now - datetime.now(UTC)).total_seconds()))
+    nothing = CliRunner().invoke(source, ["test", "zapier", "--seconds", "0"], obj=home)
+    assert "nothing came" in nothing.output
+
+
+def test_the_file_holds_no_secret_and_another_endpoints_does_not_open(path: Path) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier", "one", secrets=("a-very-secret-word",))
+    endpoints.add("zapier", "two", secrets=("another",))
+    text = path.read_text()
+    assert "a-very-secret-word" not in text
+    assert stat.S_IMODE((path.parent / "keys" / "endpoints.key").stat().st_mode) == 0o600
+    sealed = [line for line in text.splitlines() if line.startswith("sealed")]
+    path.write_text(text.replace(sealed[1], sealed[0]))
+    with pytest.raises(ConfigurationError, match="zapier/two"):
+        Endpoints(path).all()
+
+
+def test_a_file_of_an_earlier_version_works_as_it_is_and_is_sealed_at_the_next_start(
+    path: Path,
+) -> None:
+    path.write_text(
+        '[[endpoint]]\nsource = "zapier"\nname = "acme"\nsecrets = ["new-one", "old-one"]\n'
+        'public_url = "https://x/y"\noptions = { "a" = "b" }\n'
+    )
+    before = Endpoints(path).find("zapier", "acme")
+    assert before is not None
+    assert before.secrets == ("new-one", "old-one")
+    first_endpoints(Endpoints(path), "whsec_aGVsbG8=")
+    assert "new-one" not in path.read_text()
+    assert Endpoints(path).find("zapier", "acme") == before
+    stamp = path.stat().st_mtime_ns
+    first_endpoints(Endpoints(path), "whsec_aGVsbG8=")
+    assert path.stat().st_mtime_ns == stamp
+
+
+def test_without_its_key_nothing_opens_and_no_new_key_hides_it(path: Path) -> None:
+    Endpoints(path).add("zapier", secrets=("word",))
+    (path.parent / "keys" / "endpoints.key").unlink()
+    with pytest.raises(ConfigurationError, match=r"endpoints\.key"):
+        Endpoints(path).all()
+    with pytest.raises(ConfigurationError):
+        Endpoints(path).add("make")
+    assert not (path.parent / "keys" / "endpoints.key").exists()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_option_has_a_hint_takes_its_own_default_and_refuses_what_it_cannot_be(
+    name: str,
+) -> None:
+    setup = SOURCES[name].setup
+    for key, option in setup.options.items():
+        assert option.hint
+        assert not option.default or setup.checked({key: option.default}) == {key: option.default}
+        assert setup.checked({key: "  "}) == {}
+        with pytest.raises(BadPayload, match=key):
+            setup.checked({key: "x" * 9000})
+    with pytest.raises(BadPayload, match="no option"):
+        setup.checked({"surprise": "1"})
 
 
 def test_the_state_of_an_endpoint_shows_its_address_its_last_request_and_no_secret(

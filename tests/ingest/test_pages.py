@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from services.ingest.inbox import Refusal
+from services.ingest.mailboxes.configured import Mailboxes
 from services.ingest.service import SERVICE
 from services.ingest.store import accepted
 from shared.bus.envelope import decode
@@ -109,3 +112,31 @@ def test_raw_bytes_are_for_two_roles_and_looking_at_them_is_logged(
         event,
     )
     assert client.get("/raw/nothing", **as_(people, "admin")).status_code == 404
+
+
+def test_the_page_shows_each_mailbox_with_its_last_mail_and_what_it_lacks(
+    store: Store, people: People, client: FlaskClient
+) -> None:
+    polling = store.worker.polling
+    assert polling is not None
+    file = store.folder / "mailboxes.toml"
+    file.write_text('[[mailbox]]\nname = "sales"\nhost = "mail.example.com"\nuser = "<b>sales"\n')
+    polling = replace(polling, mailboxes=Mailboxes(file), clock=store.web.clock)
+    polling.round()
+    store.web.inbox.refuse(
+        Refusal(
+            source="mailbox",
+            endpoint="sales",
+            reason="too-large",
+            detail="mail 7 of INBOX",
+            received_at=store.now,
+        )
+    )
+    page = client.get("/status/sources", **as_(people, "admin", Accept="text/html"))
+    assert "Mailbox · sales" in page.text
+    assert "no password: give password_file" in page.text
+    assert "too-large – mail 7 of INBOX" in page.text
+    [box] = client.get("/api/sources", **as_(people, "admin")).json["mailboxes"]
+    assert box["problem"].startswith("no password")
+    assert box["today"] == {"accepted": 0, "duplicate": 0, "refused": 1}
+    assert client.get("/status/sources", **as_(people, "approver")).status_code == 403

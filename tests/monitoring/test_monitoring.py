@@ -26,6 +26,7 @@ NAME = re.compile(r"\bcountersign_[a-z0-9_]+")
 # What only a running installation with work in it has; the whole story is in tests/journey.
 NEEDS_WORK = {
     "hooks_total",
+    "mailbox_problem_seconds",
     "model_tokens_limit",
     "decisions_total",
     "changes",

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import requests
 
+from services.ingest.endpoints import new_secret
 from tests.backup.world import count, ids, nothing_waits, open_the_caps, started
 from tests.faults.approver import Approver
 from tests.faults.load import Load
@@ -79,7 +80,8 @@ def test_keys_and_an_endpoints_secret_are_rotated_under_load(product: Product) -
         run(product, "keys", "rotate", "checkpoints")
         for source in ("generic-hmac", "standard-webhooks"):
             # The sender still signs with the old one: both are valid until the next rotation.
-            run(product, "source", "rotate", source, "--name", "demo")
+            new = new_secret(source)
+            run(product, "source", "rotate", source, "--name", "demo", "--secret", new)
         before = applied(product)
         second.start()
         for load in (first, second):

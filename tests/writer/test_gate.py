@@ -332,6 +332,7 @@ CASES: list[tuple[str, str, Callable[[], World]]] = [
         ),
     ),
     ("writing stopped", "writing-allowed", lambda: good(stopped=True)),
+    ("a credential with too many rights", "credential-fits", lambda: good(unfit="it can delete")),
     ("a wrong policy file", "writing-allowed", lambda: good(problem="line 3")),
     (
         "over the cap of the hour",

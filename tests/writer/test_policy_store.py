@@ -16,6 +16,7 @@ from shared.db import reading
 from shared.domain.topics import Topic
 from shared.errors import ConfigurationError
 from shared.policy import load_policy
+from tests.fakes.crm_fixtures import READ, WRITE
 from tests.fakes.faulty_crm import status
 from tests.writer.world import NEW_PHONE, OLD_PHONE, World, policy_text, running_world
 
@@ -121,7 +122,26 @@ def test_the_command_line_checks_shows_and_compares(world: World) -> None:
         def database(name: str) -> str:
             return f"sqlite:///{world.folder}/{name}.db"
 
+        @staticmethod
+        def environment(service: str, role: str) -> dict[str, str]:
+            return {
+                "DATABASE_URL": f"sqlite:///{world.folder}/{service}.db",
+                "BROKER_URL": "durable+sqlite:///none",
+                "WAKE_DIR": str(world.folder),
+                "KEYS_DIR": str(world.folder / "keys"),
+                "PEOPLE_FILE": str(world.folder / "people.toml"),
+                "POLICY_FILE": str(world.folder / "policy.toml"),
+                "PUBLIC_URL": "http://127.0.0.1",
+                "CRM_URL": world.crm.url,
+                "CRM_READ_TOKEN": READ,
+                "CRM_WRITE_TOKEN": WRITE,
+            }
+
     run = CliRunner()
+    money = world.folder / "money.toml"
+    money.write_text(policy_text().replace("contacts.phone", "contacts.credit_limit"))
+    refused = run.invoke(policy, ["check", str(money)], obj=Home).exception
+    assert "demo.contacts.credit_limit: a money field" in str(refused)
     assert "valid" in run.invoke(policy, ["check"], obj=Home).output
     assert "demo.contacts.phone" in run.invoke(policy, ["show"], obj=Home).output
     other = world.folder / "other.toml"

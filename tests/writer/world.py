@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -350,7 +350,9 @@ def running_world(
         ("ben", ("approver",)),
     ),
     write_timeout: float = 10.0,
+    connect: Callable[[Any, Clock], tuple[dict[str, Any], dict[str, Any]]] | None = None,
 ) -> Iterator[World]:
+    """``connect`` gives readers and writers of another CRM for an engine and a clock."""
     clock = Clock()
     (folder / "policy.toml").write_text(policy or policy_text())
     keys = folder / "keys"
@@ -365,7 +367,9 @@ def running_world(
     metadata.create_all(engine)
     units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, bell=Bell(folder=folder))
     with running_crm(folder) as crm:
-        reader = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
+        others = connect(engine, clock) if connect else ({}, {})
+        demo = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
+        linked = {"demo": demo, **others[0]}
         worker = WorkerDeps(
             engine=engine,
             outbox=outbox,
@@ -376,8 +380,8 @@ def running_world(
                 decision_keys=decision_keys(keys),
                 log_keys=lambda: (log.vkey,),
             ),
-            readers={"demo": reader},
-            writers={"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout)},
+            readers=linked,
+            writers={"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout), **others[1]},
             policy_file=folder / "policy.toml",
         )
         web = WebDeps(
@@ -386,7 +390,7 @@ def running_world(
             unit_of_work=units,
             clock=clock,
             people=accounts.all,
-            readers={"demo": reader},
+            readers=linked,
             signer=load_signer(keys),
         )
         require_policy(worker)

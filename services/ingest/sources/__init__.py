@@ -1,4 +1,7 @@
-"""The registry of sources: one import and one line each."""
+"""The registry of sources: one import and one line each.
+
+``SOURCES`` come through the door, ``FETCHED`` are looked for by us; ``KNOWN`` are both.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from services.ingest.sources import (
     hand_off,
     hubspot,
     jobber,
+    mailbox,
     mailgun_routes,
     mailgun_webhook,
     make,
@@ -49,3 +53,5 @@ SOURCES: dict[str, Source] = {
         demo_crm.SOURCE,
     )
 }
+FETCHED: dict[str, Source] = {mailbox.SOURCE.name: mailbox.SOURCE}
+KNOWN: dict[str, Source] = {**SOURCES, **FETCHED}

@@ -25,8 +25,10 @@ from services.ingest.source import (
     PLAIN,
     Answer,
     Description,
+    Form,
     Handshake,
     Identity,
+    Option,
     Outcome,
     Raw,
     Setup,
@@ -230,7 +232,14 @@ SOURCE = Source(
         made_by="vendor",
         form="the ARN of the topic, as arn:aws:sns:eu-west-1:123456789012:inbound-mail",
         options={
-            "certificate": "PEM of the signing certificate, where ingest may not fetch it (fetched)"
+            "certificate": Option(
+                hint="signing certificate (PEM), where ingest may not fetch it itself",
+                form=Form(
+                    pattern=r"-----BEGIN CERTIFICATE-----.{1,8000}-----END CERTIFICATE-----",
+                    words="a certificate from BEGIN CERTIFICATE to END CERTIFICATE",
+                ),
+                is_long=True,
+            )
         },
     ),
 )

@@ -8,20 +8,23 @@ from services.ingest.forms import FORM_HEADERS, describe_form, identify_signed_f
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.signatures import Hmac
 from services.ingest.signed_text import Reason, Template, Verdict, prefixed
-from services.ingest.source import Setup, Source
+from services.ingest.source import HEADER_NAME, Option, Setup, Source
 
 ALGORITHMS = ("sha256", "sha512", "sha384", "sha1")
 ENCODINGS = ("hex", "base64", "base64url")
+OPTIONS = {
+    "header": Option(hint="name of the signature header", default="x-signature", form=HEADER_NAME),
+    "algorithm": Option(hint="hash of the HMAC", default="sha256", choices=ALGORITHMS),
+    "encoding": Option(hint="how the signature is written", default="hex", choices=ENCODINGS),
+    "prefix": Option(hint="fixed text before the signature, such as sha256="),
+}
 
 
 def verify(hook: Hook, endpoint: Endpoint) -> Verdict:
-    """``header`` (default ``x-signature``), ``algorithm``, ``encoding`` and ``prefix``."""
-    options = endpoint.options
+    """As the endpoint's options say."""
+    set_ = {name: endpoint.options.get(name, one.default) for name, one in OPTIONS.items()}
     scheme = _scheme(
-        options.get("header", "x-signature").lower(),
-        options.get("algorithm", "sha256").lower(),
-        options.get("encoding", "hex").lower(),
-        options.get("prefix", ""),
+        set_["header"].lower(), set_["algorithm"].lower(), set_["encoding"].lower(), set_["prefix"]
     )
     if scheme is None:
         return Verdict(Reason.NO_SECRET, "the endpoint's options name no known scheme")
@@ -52,11 +55,6 @@ SOURCE = Source(
     setup=Setup(
         screen="the sender's webhook settings",
         credential="a shared secret; the signature goes into the header named below",
-        options={
-            "header": "name of the signature header (x-signature)",
-            "algorithm": "sha256, sha512, sha384 or sha1 (sha256)",
-            "encoding": "hex, base64 or base64url (hex)",
-            "prefix": "fixed text before the signature, such as sha256= (none)",
-        },
+        options=OPTIONS,
     ),
 )

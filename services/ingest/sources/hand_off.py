@@ -9,7 +9,7 @@ from __future__ import annotations
 from services.ingest.bodies import as_text
 from services.ingest.forms import LONGEST_ID, kind_of, moment
 from services.ingest.hook import Hook
-from services.ingest.source import Description, Identity, Raw, Setup, Source
+from services.ingest.source import Description, Identity, Option, Raw, Setup, Source
 from services.ingest.sources import standard_webhooks
 from shared.domain.event import EventKind
 from shared.domain.record import RecordRef
@@ -59,6 +59,10 @@ SOURCE = Source(
         screen="your flow in Zapier or Make → last step → POST to this address",
         credential="a signing secret (whsec_…) of its own, with which the last step signs",
         form="whsec_ and base64",
-        options={"account": f"name of the CRM account in crms.write.toml ({DEFAULT_ACCOUNT})"},
+        options={
+            "account": Option(
+                hint="name of the CRM account in crms.write.toml", default=DEFAULT_ACCOUNT
+            )
+        },
     ),
 )

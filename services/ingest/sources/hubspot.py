@@ -15,7 +15,18 @@ from services.ingest.hook import Hook
 from services.ingest.json_gate import parse_json
 from services.ingest.signatures import FirstPresent, Hmac
 from services.ingest.signed_text import Freshness, Template
-from services.ingest.source import PLAIN, Answer, Description, Identity, Outcome, Raw, Setup, Source
+from services.ingest.source import (
+    NUMBER,
+    PLAIN,
+    Answer,
+    Description,
+    Identity,
+    Option,
+    Outcome,
+    Raw,
+    Setup,
+    Source,
+)
 from shared.domain.event import EventKind
 from shared.domain.record import RecordRef
 from shared.errors import BadPayload
@@ -170,6 +181,11 @@ SOURCE = Source(
         credential="nothing to enter there; copy the app's client secret from Auth to here",
         made_by="vendor",
         form="the client secret as HubSpot shows it",
-        options={"own_app": "id of the app that writes for us (the app that sends the webhooks)"},
+        options={
+            "own_app": Option(
+                hint="id of the app that writes for us; the one that sends the webhooks if not set",
+                form=NUMBER,
+            )
+        },
     ),
 )

@@ -14,10 +14,12 @@ from services.ingest.forms import LONGEST_ID, moment
 from services.ingest.hook import Hook
 from services.ingest.signatures import Basic
 from services.ingest.source import (
+    NUMBER,
     WITH_BASIC,
     Answer,
     Description,
     Identity,
+    Option,
     Outcome,
     Raw,
     Setup,
@@ -205,6 +207,11 @@ SOURCE = Source(
         screen="Settings → Tools and apps → Webhooks → Create new webhook → Endpoint URL",
         credential="HTTP Auth username and HTTP Auth password: this user and password",
         form="user:password",
-        options={"own_user": "id of the Pipedrive user that writes for us (none)"},
+        options={
+            "own_user": Option(
+                hint="id of the Pipedrive user that writes for us",
+                form=NUMBER,
+            )
+        },
     ),
 )

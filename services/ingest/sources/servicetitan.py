@@ -20,7 +20,16 @@ from services.ingest.forms import LONGEST_ID, moment
 from services.ingest.hook import Endpoint, Hook
 from services.ingest.signatures import Hmac
 from services.ingest.signed_text import Reason, Template, Verdict, prefixed
-from services.ingest.source import Description, Identity, Raw, Setup, Source
+from services.ingest.source import (
+    HEADER_NAME,
+    Description,
+    Form,
+    Identity,
+    Option,
+    Raw,
+    Setup,
+    Source,
+)
 from shared.canonical import sha256_hex
 from shared.domain.event import EventKind
 from shared.domain.record import RecordRef
@@ -33,27 +42,37 @@ PLURALS = {"booking": "bookings", "customer": "customers", "job": "jobs", "lead"
 CHANGES = ("created", "updated")
 STATES = frozenset({"job.canceled", "job.completed"})
 HANDLED = frozenset(f"{object_}.{action}" for object_ in PLURALS for action in CHANGES) | STATES
-DEFAULTS = {
-    "header": "x-servicetitan-signature",
-    "encoding": "",
-    "prefix": "",
-    "event": "",
-    "event_path": "eventType",
-    "id_path": "data.id",
-    "time_path": "data.modifiedOn",
-    "event_id_path": "",
-}
-HELP = {
-    "header": "name of the signature header (x-servicetitan-signature; not confirmed)",
-    "encoding": "hex or base64 (either, told by its length; not confirmed)",
-    "prefix": "fixed text before the signature, such as sha256= (none)",
-    "event": "the event this URL is for, such as job.completed (what the body says)",
-    "event_path": "where the body says which event it is (eventType; not confirmed)",
-    "id_path": "where the body holds the record's id (data.id; not confirmed)",
-    "time_path": "where the body says when it happened (data.modifiedOn; not confirmed)",
-    "event_id_path": "where the body holds an id of the event (none: a hash of the body)",
-}
 ENCODINGS = ("hex", "base64")
+PATH = Form(pattern=r"\w{1,50}(\.\w{1,50}){0,9}", words="names with dots between them, as data.id")
+OPTIONS = {
+    "header": Option(
+        hint="name of the signature header (not confirmed by the vendor)",
+        default="x-servicetitan-signature",
+        form=HEADER_NAME,
+    ),
+    "encoding": Option(
+        hint="how the signature is written; either, told by its length, where not set",
+        choices=ENCODINGS,
+    ),
+    "prefix": Option(hint="fixed text before the signature, such as sha256="),
+    "event": Option(
+        hint="the event this URL is for, such as job.completed; else what the body says"
+    ),
+    "event_path": Option(
+        hint="where the body says which event it is (not confirmed)", default="eventType", form=PATH
+    ),
+    "id_path": Option(
+        hint="where the body holds the record's id (not confirmed)", default="data.id", form=PATH
+    ),
+    "time_path": Option(
+        hint="where the body says when it happened (not confirmed)",
+        default="data.modifiedOn",
+        form=PATH,
+    ),
+    "event_id_path": Option(
+        hint="where the body holds an id of the event; a hash of the body where not set", form=PATH
+    ),
+}
 _HEX = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 
@@ -84,7 +103,7 @@ def _scheme(header: str, encoding: str, prefix: str) -> Hmac:
 
 
 def _option(options: Mapping[str, str], name: str) -> str:
-    return options.get(name) or DEFAULTS[name]
+    return options.get(name) or OPTIONS[name].default
 
 
 def split(hook: Hook) -> Sequence[Raw]:
@@ -166,6 +185,6 @@ SOURCE = Source(
         credential="as the app's webhook key this secret, or the key generated there, here; the "
         "vendor does not document its header and body: see the options",
         form="a key of 32 to 64 characters",
-        options=HELP,
+        options=OPTIONS,
     ),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from services.writer.crm.hubspot import HubSpotWriter
+from services.writer.crm.pipedrive import PipedriveWriter
 from services.writer.crm.servicetitan import ServiceTitanWriter
 from shared.crm.accounts import Account
 from shared.domain.record import RecordRef
@@ -49,6 +51,8 @@ class Writer(Protocol):
 # By vendor: makes the writer of an account.
 WRITERS: dict[str, Callable[[Account], Writer]] = {
     "servicetitan": ServiceTitanWriter.of,
+    "hubspot": HubSpotWriter.of,
+    "pipedrive": PipedriveWriter.of,
 }
 
 

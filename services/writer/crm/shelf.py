@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Row, select, update
 
 from services.writer.crm.registry import Writer
 from services.writer.tables import own_drafts
-from shared.crm import CrmChange, FieldMeta, Reader
+from shared.crm import Capabilities, CrmChange, FieldMeta, Reader
 from shared.crm.duplicates import likely_duplicates
 from shared.crm.reader import COMMON_FIELDS
 from shared.db import insert_new, reading, writing
@@ -42,6 +42,9 @@ class Shelf:
     @property
     def marks_updates(self) -> bool:
         return self._writer.marks_updates
+
+    def scopes(self) -> Sequence[str]:
+        return self._writer.scopes()
 
     def update(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str, version: str | None
@@ -110,6 +113,13 @@ class ShelfReader:
         self._reader = reader
         self._engine = engine
         self._clock = clock
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._reader.capabilities
+
+    def scopes(self) -> Sequence[str]:
+        return self._reader.scopes()
 
     def read(self, ref: RecordRef) -> Reading:
         if ref.type != DRAFTS:

@@ -1,4 +1,4 @@
-"""Drafts of new people in a space of our own."""
+"""Drafts of new people in a space of our own, and what was found about each CRM account."""
 
 from __future__ import annotations
 
@@ -25,4 +25,11 @@ def upgrade() -> None:
     op.create_index(op.f("ix_own_drafts_closed_by"), "own_drafts", ["closed_by"], unique=False)
     op.create_index(
         "own_drafts_by_state", "own_drafts", ["crm", "state", "created_at"], unique=False
+    )
+    op.create_table(
+        "crm_reports",
+        sa.Column("crm", sa.String(), primary_key=True),
+        sa.Column("at", sa.String(), nullable=False),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=False),
     )

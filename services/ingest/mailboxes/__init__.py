@@ -1,0 +1,1 @@
+"""Mailboxes that are read over IMAP, by one process at a time: the source `mailbox`."""

@@ -1,0 +1,230 @@
+"""The write side of HubSpot: ten calls from one table, each write sent at most once.
+
+https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
+https://developers.hubspot.com/docs/api-reference/crm-notes-v3/guide
+
+HubSpot's right to write a contact is also the right to delete and to merge it, so the table below
+is what keeps this product from either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Self
+
+from services.writer.crm import OutcomeUnknown
+from services.writer.crm.sending import Sender, confirm
+from shared.crm.accounts import Account
+from shared.crm.hubspot import PEOPLE
+from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
+from shared.crm.hubspot_fields import closed_by_name, names_of
+from shared.crm.hubspot_history import AT, change_id_of, note_body
+from shared.crm.hubspot_objects import after_of, batch_body, rows_of
+from shared.crm.transport import understood
+from shared.domain.record import RecordRef
+from shared.domain.schema import Scalar, rfc3339
+from shared.errors import NotFound, Rejected
+
+TIMEOUT: Final = 10.0
+# How a note is linked to a record of each type: HubSpot's own numbers, the same in each account.
+# https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+NOTE_LINKS: Final[Mapping[str, int]] = {"contacts": 202, "companies": 190, "deals": 214}
+WRITTEN: Final = tuple(NOTE_LINKS)
+_RECORD = "/crm/objects/{version}/%s/{id}"
+_NOTES_OF = "/crm/associations/{version}/%s/notes/batch/read"
+_PEOPLE_BY = "/crm/objects/{version}/contacts/batch/read"
+_UPSERT = "/crm/objects/{version}/contacts/batch/upsert"
+_NOTES = "/crm/objects/{version}/notes"
+_READ_NOTES = "/crm/objects/{version}/notes/batch/read"
+# Everything that this product can ever ask of HubSpot with its writing key.
+ALLOWED: Final = frozenset(
+    {
+        *(("PATCH", _RECORD % type_) for type_ in WRITTEN),
+        *(("POST", _NOTES_OF % type_) for type_ in WRITTEN),
+        ("POST", _PEOPLE_BY),
+        ("POST", _UPSERT),
+        ("POST", _NOTES),
+        ("POST", _READ_NOTES),
+    }
+)
+_LONGEST_NOTE = 65536
+_BATCH = 100
+
+
+class HubSpotWriter:
+    """Writes with the writing key. ``timeout`` is in seconds, for a whole exchange.
+
+    Every write raises `Rejected` (`NotFound`, `Conflict`) where HubSpot refused it,
+    `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
+    where nobody can say.
+    """
+
+    is_conditional = False
+    marks_updates = False
+
+    def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
+        self.crm = account.name
+        self._names = names_of(account)
+        self._mark = account.options.get("mark_property") or None
+        self._access = Access(account, timeout=timeout)
+        self._sender = Sender(
+            self._access.url,
+            self._access.authorization,
+            ALLOWED,
+            timeout=timeout,
+            pace=self._access.pace,
+            judge=judged,
+            heed=heed,
+        )
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        return cls(account)
+
+    def update(
+        self,
+        ref: RecordRef,
+        fields: Mapping[str, Scalar],
+        *,
+        change_id: str,
+        version: str | None = None,
+    ) -> None:
+        """Set these properties. HubSpot has no condition and no mark for it.
+
+        ``change_id`` and ``version`` stay here: what the record holds afterwards tells.
+        """
+        del change_id, version
+        self._require(ref)
+        for name in fields:
+            if class_ := self._closed(name):
+                raise Rejected(f"{ref.type}.{name} is a {class_} property and stays closed")
+        if not fields:
+            raise Rejected("an update sets something")
+        body = {"properties": {name: _text(value) for name, value in fields.items()}}
+        answer = self._write("PATCH", _RECORD % ref.type, body, id=ref.id)
+        confirm(lambda: str(answer["id"]), ref.id)
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note, unless the record has the one of this change already."""
+        self._require(ref)
+        body = note_body(text, change_id)
+        if len(body) > _LONGEST_NOTE:
+            raise Rejected(f"a note of HubSpot's has at most {_LONGEST_NOTE} characters")
+        if self._has_note(ref, change_id):
+            return
+        link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": NOTE_LINKS[ref.type]}
+        answer = self._write(
+            "POST",
+            _NOTES,
+            {
+                "properties": {AT: rfc3339(datetime.now(UTC)), "hs_note_body": body},
+                "associations": [{"to": {"id": ref.id}, "types": [link]}],
+            },
+        )
+        confirm(lambda: change_id_of(answer["properties"]["hs_note_body"]), change_id)
+
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A new contact that carries the change id in the account's ``mark_property``.
+
+        Sent twice, it is still one contact, for HubSpot keeps that property's values apart. Raises
+        `Conflict` where somebody has the e-mail address already.
+        """
+        mark = self._need_mark()
+        if unknown := [name for name, value in fields.items() if value and name not in self._names]:
+            raise Rejected(f"HubSpot has no {', '.join(sorted(unknown))} of a contact")
+        known = {self._names[name]: _text(value) for name, value in fields.items() if value}
+        row = {"id": change_id, "idProperty": mark, "properties": {**known, mark: change_id}}
+        answer = self._write("POST", _UPSERT, {"inputs": [row]})
+        made = _first(answer)
+        confirm(lambda: (made["properties"][mark], bool(made["id"])), (change_id, True))
+        return self._ref(made)
+
+    def find(self, change_id: str) -> RecordRef | None:
+        """The contact that this change has made, as HubSpot holds it now and not by its index.
+
+        Of an update or a note it knows nothing. Raises `CRMUnavailable`.
+        """
+        if self._mark is None:
+            return None
+        body = batch_body([change_id], [self._mark], by=self._mark)
+        rows = self._rows(_PEOPLE_BY, body)
+        with understood():
+            found = [row for row in rows if row["properties"][self._mark] == change_id]
+            return self._ref(found[0]) if found else None
+
+    def scopes(self) -> tuple[str, ...]:
+        """What the token may do; ``unknown`` of a service key, whose scopes HubSpot hides."""
+        return self._access.scopes()
+
+    def _has_note(self, ref: RecordRef, change_id: str) -> bool:
+        ids = self._notes_of(ref)
+        for at in range(0, len(ids), _BATCH):
+            body = batch_body(ids[at : at + _BATCH], ["hs_note_body"])
+            with understood():
+                for row in self._rows(_READ_NOTES, body):
+                    if change_id_of(row["properties"]["hs_note_body"]) == change_id:
+                        return True
+        return False
+
+    def _notes_of(self, ref: RecordRef) -> list[str]:
+        """The ids of all notes of a record, the newest first."""
+        found: list[int] = []
+        asked: dict[str, str] | None = {"id": ref.id}
+        while asked is not None:
+            rows = self._rows(_NOTES_OF % ref.type, {"inputs": [asked]})
+            asked = None
+            with understood():
+                for row in rows:
+                    found += [int(to["toObjectId"]) for to in row["to"]]
+                    if (after := after_of(row)) is not None:
+                        asked = {"id": ref.id, "after": after}
+        return [str(id_) for id_ in sorted(set(found), reverse=True)]
+
+    def _rows(self, template: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        answer = self._sender.read("POST", template, body=body, version=self._access.version)
+        with understood():
+            return rows_of(answer)
+
+    def _write(
+        self, method: str, template: str, body: Mapping[str, Any], **more: Any
+    ) -> dict[str, Any]:
+        """What the answer says. A success that nobody can read may or may not be one."""
+        version = self._access.version
+        answer = self._sender.write(method, template, body, version=version, **more)
+        if not isinstance(answer.data, dict):
+            raise OutcomeUnknown(answer.reason)
+        if answer.status == 207 or answer.data.get("errors"):
+            raise Rejected(naming_the_other(answer))
+        return answer.data
+
+    def _require(self, ref: RecordRef) -> None:
+        if ref.crm != self.crm or ref.type not in WRITTEN:
+            raise NotFound(f"nothing is written to {ref.crm}/{ref.type} through [{self.crm}]")
+
+    def _closed(self, name: str) -> str | None:
+        return "read_only" if name == self._mark else closed_by_name(name)
+
+    def _need_mark(self) -> str:
+        if self._mark is None:
+            raise Rejected(
+                f"the CRM account [{self.crm}] names no mark_property: a contact could not be"
+                " found again by its change, so none is made"
+            )
+        return self._mark
+
+    def _ref(self, row: Mapping[str, Any]) -> RecordRef:
+        return RecordRef(crm=self.crm, type=PEOPLE, id=str(row["id"]))
+
+
+def _first(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row of a batch of one, empty where the answer has none."""
+    rows = answer.get("results")
+    return rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+
+
+def _text(value: Scalar) -> str:
+    """HubSpot takes strings alone, and the empty one for "no value"."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)

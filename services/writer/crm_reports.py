@@ -1,0 +1,99 @@
+"""What was found about each CRM account the last time it was examined."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from services.writer.tables import crm_reports
+from shared.crm.metadata import Capabilities
+from shared.db import upsert
+from shared.domain.schema import parse_instant, rfc3339
+
+
+class Level(StrEnum):
+    """``BAD`` keeps every field of the CRM from being written; ``TODO`` only the admin can see."""
+
+    OK = "ok"
+    NOTE = "note"
+    BAD = "bad"
+    TODO = "todo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was found, in words."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One examination of one CRM account."""
+
+    crm: str
+    vendor: str
+    at: datetime
+    capabilities: Capabilities
+    findings: tuple[Finding, ...]
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is written to this CRM, if so."""
+        bad = [finding.text for finding in self.findings if finding.level is Level.BAD]
+        return "; ".join(bad) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmsView:
+    """What was found about every CRM account."""
+
+    rows: tuple[Report, ...]
+
+
+def keep(db: Connection, report: Report) -> None:
+    body = {
+        "vendor": report.vendor,
+        "capabilities": asdict(report.capabilities),
+        "findings": [{"level": str(one.level), "text": one.text} for one in report.findings],
+    }
+    row = {
+        "crm": report.crm,
+        "at": rfc3339(report.at),
+        "problem": report.problem,
+        "body": json.dumps(body, ensure_ascii=False),
+    }
+    upsert(db, crm_reports, row, key=["crm"])
+
+
+def reports(db: Connection) -> tuple[Report, ...]:
+    """The last report of every CRM, by name."""
+    return tuple(
+        _report(row) for row in db.execute(select(crm_reports).order_by(crm_reports.c.crm))
+    )
+
+
+def problem_of(db: Connection, crm: str) -> str | None:
+    """Why nothing may be written to this CRM, by its last report."""
+    query = select(crm_reports.c.problem).where(crm_reports.c.crm == crm)
+    found: str | None = db.scalar(query)
+    return found
+
+
+def _report(row: Any) -> Report:
+    body = json.loads(row.body)
+    return Report(
+        crm=row.crm,
+        vendor=body["vendor"],
+        at=parse_instant(row.at),
+        capabilities=Capabilities(**body["capabilities"]),
+        findings=tuple(
+            Finding(level=Level(one["level"]), text=one["text"]) for one in body["findings"]
+        ),
+    )

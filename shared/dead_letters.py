@@ -1,0 +1,43 @@
+"""What a worker does when a person has decided about one of its dead letters.
+
+Each worker may read its own dead letters and nobody else's, and the web processes none to act on:
+they say in a message what is to be done, which is in the log before anything happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from shared.bus.envelope import Envelope
+from shared.domain.topics import Topic
+from shared.service import Effect, do_nothing
+
+log = structlog.get_logger()
+
+
+def redrive(envelope: Envelope, deps: Any) -> Effect:
+    """``message.replayed``: back to its queue; nothing where it is not there any more."""
+    from shared.bus.letters import release
+
+    return _decide(envelope, deps, release)
+
+
+def drop(envelope: Envelope, deps: Any) -> Effect:
+    """``message.dropped``: gone; nothing where it is not there any more."""
+    from shared.bus.letters import discard
+
+    return _decide(envelope, deps, discard)
+
+
+HANDLERS = {Topic.MESSAGE_REPLAYED: redrive, Topic.MESSAGE_DROPPED: drop}
+
+
+def _decide(envelope: Envelope, deps: Any, act: Callable[[Any, str, str], bool]) -> Effect:
+    body = envelope.noun()
+    queue: str = deps.outbox.service
+    if body["queue"] == queue and not act(deps.relay.publisher, queue, body["message_id"]):
+        log.info("no such dead letter", message_id=body["message_id"], queue=queue)
+    return do_nothing

@@ -1,0 +1,177 @@
+"""The way of a change into a vendor's CRM, through the gate, whatever people and networks do.
+
+Every connector passes these with its own fake. ``INTERLEAVINGS`` and ``FAILING_CALLS`` set how many
+rounds there are.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.writer import acts, cards
+from services.writer.crm.shelf import Shelf, ShelfReader
+from shared.domain.proposal import FieldChange, ProposalKind
+from shared.domain.record import RecordRef
+from shared.domain.topics import Topic
+from shared.faultpoints import wire_killer
+from tests.fakes.faulty_crm import Fault, status
+from tests.writer.world import POLICY_HEAD, World, running_world
+
+if TYPE_CHECKING:
+    from tests.crm.kit import Stage
+
+INTERLEAVINGS = int(os.environ.get("INTERLEAVINGS", "12"))
+FAILING_CALLS = int(os.environ.get("FAILING_CALLS", "8"))
+# Before the record is read for the write: what a person does here, the gate sees.
+BEFORE = ("before the approval", "apply.locked", "apply.permitted", "apply.sent")
+AFTER = ("apply.written", "apply.read_back", "after the write")
+# Between read and write: only a CRM with a condition of its own can refuse here.
+BETWEEN = ("apply.read", "apply.before_write")
+FAULTS = (
+    Fault(kind="cut"),
+    Fault(kind="cut", has_effect=True),
+    Fault(kind="cut-body", has_effect=True),
+    Fault(kind="hang"),
+    Fault(kind="hang", has_effect=True),
+    status(500),
+    status(502, has_effect=True),
+    status(200, b"<html>Sign in</html>"),
+)
+LIKELIHOOD = (6, 6, 6, 1, 1, 6, 6, 3)
+
+
+def policy_of(stage: Stage) -> str:
+    lines = [POLICY_HEAD]
+    fields = [(stage.ref.type, name) for name in (stage.field, stage.other)]
+    fields += [("drafts", name) for name in ("first_name", "last_name", "email")]
+    for object_, name in fields:
+        lines.append(
+            f'[fields.{stage.ref.crm}.{object_}."{name}"]\nmode = "review"\nstage = "live"\n'
+            f'type = "{"email" if name == "email" else "text"}"\nmax_length = 100\n'
+            f"expiry_hours = 16\nper_hour = 100000\nper_day = 100000\n"
+            f'reason = "For the tests."\nroles = ["approver"]\n'
+        )
+    return "\n".join(lines)
+
+
+class PathCases:
+    @pytest.fixture
+    def world(self, stage: Stage, tmp_path: Path) -> Iterator[World]:
+        crm = stage.ref.crm
+
+        def connect(engine: Any, clock: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+            return (
+                {crm: ShelfReader(stage.reader, engine, clock)},
+                {crm: Shelf(crm, stage.writer, engine, clock)},
+            )
+
+        with running_world(tmp_path, policy=policy_of(stage), connect=connect) as world:
+            yield world
+        wire_killer(None)
+
+    def test_no_edit_of_a_person_is_ever_lost(self, stage: Stage, world: World) -> None:
+        chance = random.Random(20261128)
+        moments = (*BEFORE, *AFTER, *(BETWEEN if stage.writer.is_conditional else ()))
+        for number in range(INTERLEAVINGS):
+            edited = chance.choice((stage.field, stage.field, stage.other))
+            self._interleave(stage, world, chance.choice(moments), edited, number)
+
+    def _interleave(
+        self, stage: Stage, world: World, moment: str, edited: str, number: int
+    ) -> None:
+        done: list[str] = []
+
+        def edit(name: str) -> None:
+            if name == moment and not done:
+                done.append(name)
+                stage.fake.edit(stage.ref, edited, f"Person {number}", by="Robin")
+
+        card = propose(stage, world, f"Wren {number}")
+        world.approve(card)
+        edit("before the approval")  # Between what was shown and the write.
+        wire_killer(edit)
+        end = settle(world, card)
+        wire_killer(None)
+        edit("after the write")
+        where = f"{moment}, {edited}, round {number}"
+        assert done, where
+        assert stage.fake.value(stage.ref, edited) == f"Person {number}", where
+        row = world.change(card)
+        if edited == stage.field and moment not in AFTER:
+            assert end == "stale", (where, end, row.detail)
+            body = world.last(Topic.CHANGE_STALE)
+            if stage.reader.capabilities.field_history:
+                assert "Robin" in str(body["changed_by"]), where
+        else:
+            assert end == "applied", (where, end, row.rule, row.detail)
+            if edited != stage.field:
+                assert stage.fake.value(stage.ref, stage.field) == f"Wren {number}", where
+
+    def test_the_card_says_what_this_crm_guarantees(self, stage: Stage, world: World) -> None:
+        card = cards.card(world.web, world.person("ada"), propose(stage, world, "Wren"))
+        assert ("refuses the write" in card.guarantee) is stage.writer.is_conditional
+        assert stage.reader.capabilities.conditional_write is stage.writer.is_conditional
+
+    def test_a_failing_crm_gets_a_value_at_most_once_and_nothing_stays_unknown(
+        self, stage: Stage, world: World
+    ) -> None:
+        chance = random.Random(7)
+        for number in range(FAILING_CALLS):
+            faults = chance.choices(FAULTS, LIKELIHOOD, k=chance.randint(1, 3))
+            before = stage.fake.effects()
+            card = propose(stage, world, f"Wren {number}")
+            world.approve(card)
+            stage.fake.script("write", *faults)
+            end = settle(world, card, rounds=12)
+            where = f"round {number}: {faults}"
+            assert end == "applied", (where, end, world.change(card).detail)
+            assert stage.fake.effects() - before == 1, where
+            assert stage.fake.value(stage.ref, stage.field) == f"Wren {number}", where
+
+    def test_a_new_person_is_a_draft_of_ours_until_somebody_promotes_it(
+        self, stage: Stage, world: World
+    ) -> None:
+        crm, before = stage.ref.crm, stage.fake.effects()
+        fields = [
+            FieldChange(field=name, before=None, after=value, confidence=700)
+            for name, value in stage.lead.items()
+            if name in {"first_name", "last_name", "email"}
+        ]
+        ref = RecordRef(crm=crm, type="drafts", id="new")
+        card = world.propose(*fields, record=ref, kind=ProposalKind.DRAFT).id
+        world.approve(card)
+        assert settle(world, card) == "applied"
+        assert stage.fake.effects() == before
+        row = world.change(card)
+        acts.promote(world.web, world.person("ada"), row.id)
+        world.promote_drafts()
+        world.promote_drafts()
+        made = world.last(Topic.DRAFT_PROMOTED)["record"]
+        live = stage.reader.read(RecordRef(**made))
+        assert live.fields[stage.reader.names["email"]] == stage.lead["email"]
+        assert world.topics().count("draft.promoted") == 1
+
+
+def propose(stage: Stage, world: World, value: str) -> str:
+    before = stage.reader.read(stage.ref).fields[stage.field]
+    change = FieldChange(field=stage.field, before=before, after=value, confidence=700)
+    return world.propose(change, record=stage.ref).id
+
+
+def settle(world: World, card: str, rounds: int = 6) -> str:
+    """Time goes by and the completer comes round, until the change has ended."""
+    for _ in range(rounds):
+        world.pump()
+        row = world.change(card)
+        if row is not None and row.state in {"applied", "failed", "stale"}:
+            return str(row.state)
+        world.clock.forward(minutes=3)
+        world.complete()
+    row = world.change(card)
+    return "none" if row is None else str(row.state)

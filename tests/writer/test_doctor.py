@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.writer.crm_reports import Level, Report, problem_of
+from services.writer.doctor import examine, examine_all
+from shared.crm.demo import DemoReader
+from shared.crm.rights import RIGHTS
+from shared.db import reading
+from shared.policy import load_policy
+from tests.fakes.crm_fixtures import WRITE
+from tests.writer.world import NEW_PHONE, World, running_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with running_world(tmp_path) as world:
+        world.worker = replace(world.worker, vendors={"demo": "demo"})
+        yield world
+
+
+@dataclass(kw_only=True)
+class Side:
+    """A connector whose credential has these scopes; it asks the demo CRM for the rest."""
+
+    of: DemoReader
+    given: Sequence[str]
+
+    @property
+    def capabilities(self) -> object:
+        return self.of.capabilities
+
+    def scopes(self) -> Sequence[str]:
+        return self.given
+
+    def fields(self, _: str) -> object:
+        return self.of.fields("contacts")
+
+
+def policy_of(vendor: str, object_: str) -> str:
+    return (
+        f'[fields.{vendor}.{object_}.email]\nmode = "review"\nstage = "live"\ntype = "email"\n'
+        'max_length = 100\nexpiry_hours = 16\nreason = "For the tests."\nroles = ["approver"]\n'
+        "per_hour = 5\nper_day = 10\n"
+    )
+
+
+def examined(
+    world: World, vendor: str, object_: str, read: Sequence[str], write: Sequence[str]
+) -> Report:
+    demo = world.worker.readers["demo"]
+    assert isinstance(demo, DemoReader)
+    policy = load_policy(policy_of(vendor, object_))
+    reader: Any = Side(of=demo, given=read)
+    writer: Any = Side(of=demo, given=write)
+    return examine(vendor, vendor, reader, writer, policy, world.clock())
+
+
+def texts(report: Report, level: Level) -> str:
+    return "\n".join(one.text for one in report.findings if one.level is level)
+
+
+CASES = {
+    "hubspot": ("contacts", "crm.objects.deals.write", "crm.objects.contacts.delete.write"),
+    "salesforce": ("contacts", "accounts:update", "contacts:delete"),
+    "pipedrive": ("persons", "deals:full", "admin"),
+    "jobber": ("clients", "write_jobs", "write_quotes"),
+    "servicetitan": ("customers", "tn.crm.leads:w", "tn.jpm.jobs:w"),
+}
+
+
+@pytest.mark.parametrize("vendor", CASES)
+def test_a_minimal_credential_is_green_and_one_scope_too_many_red(
+    world: World, vendor: str
+) -> None:
+    object_, *needless = CASES[vendor]
+    rights = RIGHTS[vendor]
+    read, write = sorted(rights.read(object_)), sorted(rights.read(object_) | rights.write(object_))
+    assert examined(world, vendor, object_, read, write).problem is None
+    for scope in needless:
+        report = examined(world, vendor, object_, read, [*write, scope])
+        assert scope in (report.problem or ""), report
+        report = examined(world, vendor, object_, [*read, scope], write)
+        assert scope in (report.problem or ""), report
+
+
+@pytest.mark.parametrize("vendor", CASES)
+def test_a_missing_scope_is_named(world: World, vendor: str) -> None:
+    object_ = CASES[vendor][0]
+    rights = RIGHTS[vendor]
+    [read], [write] = rights.read(object_), rights.write(object_)
+    other = "something.else"
+    assert read in (examined(world, vendor, object_, [other], [read, write]).problem or "")
+    assert write in (examined(world, vendor, object_, [read], [read]).problem or "")
+
+
+def test_scopes_that_nobody_tells_are_for_the_admin_to_compare(world: World) -> None:
+    report = examined(world, "hubspot", "contacts", ["unknown"], ["unknown"])
+    assert report.problem is None
+    assert texts(report, Level.NOTE).count("by hand") == 2
+    assert "Rotation" in texts(report, Level.TODO)
+
+
+def test_the_demo_crm_is_green_as_it_is_shipped(world: World) -> None:
+    examine_all(world.worker)
+    with reading(world.worker.engine) as db:
+        assert problem_of(db, "demo") is None
+
+
+def test_a_reader_that_can_write_keeps_every_approval_waiting_until_it_is_mended(
+    world: World,
+) -> None:
+    reader = world.worker.readers
+    strong = DemoReader(world.crm.url, WRITE, clock=world.clock)
+    world.worker = replace(world.worker, readers={"demo": strong})
+    examine_all(world.worker)
+    card = world.propose().id
+    world.approve(card)
+    world.pump()
+    row = world.change(card)
+    assert row is not None
+    assert row.state == "intended"
+    assert "can write" in row.held
+    assert world.in_crm() != NEW_PHONE
+    world.worker = replace(world.worker, readers=reader)
+    examine_all(world.worker)
+    world.complete()
+    assert world.in_crm() == NEW_PHONE
