@@ -107,6 +107,8 @@ class Facts:
                 return "rejected" if fact.said.outcome == "rejected" else _STATUS["change.intended"]
             if fact.topic == "event.classified":
                 return str(fact.said.outcome).replace("_", " ")
+            if fact.topic == "change.applied" and fact.body.get("matches", True) is None:
+                return "done by hand, not read back"
             if fact.topic in _STATUS:
                 return _STATUS[fact.topic]
         if not self.all:

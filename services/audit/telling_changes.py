@@ -90,8 +90,10 @@ def _receipt(body: Body, _: str) -> Told:
     return Told(sentence=f"The log confirmed the intent: entry {seq} is sealed.", outcome="receipt")
 
 
-def _applied(body: Body, _: str) -> Told:
+def _applied(body: Body, who: str) -> Told:
     same = body["matches"]
+    if same is None:
+        return _done_by_hand(body, who)
     end = "the read-back matches" if same else "the CRM altered a value: see the read-back"
     return Told(
         sentence=f"{record_text(body['record'])} was written and read back: {end}.",
@@ -104,6 +106,16 @@ def _applied(body: Body, _: str) -> Told:
             ("Attempts", str(body["attempts"])),
         ),
         is_error=not same,
+    )
+
+
+def _done_by_hand(body: Body, who: str) -> Told:
+    return Told(
+        sentence=f"{who} changed {record_text(body['record'])} by hand: it was not read back.",
+        changes=value_changes(body["fields"], name="name"),
+        outcome="applied",
+        tone="good",
+        details=(("Handed over", body["sent_at"]),),
     )
 
 

@@ -171,6 +171,8 @@ def _write(attempt: Attempt, lock: Lock, deps: WorkerDeps) -> Effect:
     """Steps 8 to 11."""
     if attempt.change.kind is ProposalKind.DRAFT:
         return _create(attempt, deps)
+    if attempt.change.record.crm in deps.by_hand:
+        return partial(outcomes.handed_over, attempt=attempt)
     for _ in range(RETRIES):
         live = _read(attempt, attempt.change.record, deps)
         if not isinstance(live, Reading):
@@ -215,8 +217,10 @@ def _refused_at_last(
     attempt: Attempt, refusal: NotApproved, live: Reading, deps: WorkerDeps
 ) -> Effect:
     if refusal.rule == "still-current":
-        # An earlier try whose answer was cut off may have arrived after all.
-        if attempt.number > 1 and _found(attempt, deps) is not None:
+        # An earlier try whose answer was cut off may have arrived after all. Where the CRM keeps no
+        # mark of ours, there must have been one: a person may have entered the same value.
+        may_be_ours = attempt.number > 1 or deps.writers[live.ref.crm].marks_updates
+        if may_be_ours and _found(attempt, deps) is not None:
             return partial(outcomes.applied, attempt=attempt, live=live)
         return _stale(attempt, live, deps)
     if refusal.rule in rules.HOLDING:
@@ -318,6 +322,8 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     if attempt is None:
         return do_nothing
     change = attempt.change
+    if change.record.crm in deps.by_hand and change.kind is not ProposalKind.DRAFT:
+        return partial(outcomes.handed_over, attempt=attempt)
     if (live := _found(attempt, deps)) is not None:
         return partial(outcomes.applied, attempt=attempt, live=live)
     reached("completer.not_found")

@@ -134,6 +134,20 @@ def hold(db: Connection, change_id: str, why: str, at: datetime) -> None:
     )
 
 
+def wait_for_word(db: Connection, change_id: str, why: str, at: datetime) -> None:
+    """Note that a change which was sent is done by a person, who says how it ended."""
+    db.execute(
+        update(changes)
+        .where(changes.c.id == change_id, changes.c.state == "sent")
+        .values(held=why, updated_at=rfc3339(at))
+    )
+
+
+def waits_for_word(row: Row[Any]) -> bool:
+    """Whether a person has to say how this change ended."""
+    return row.state == "sent" and row.held is not None
+
+
 def keep_receipt(db: Connection, receipt: Receipt, root: str) -> None:
     """The receipt of an open change; place and root stay when the salt goes."""
     db.execute(
@@ -167,9 +181,11 @@ def unreceipted(db: Connection) -> list[str]:
 
 
 def unfinished(db: Connection, before: datetime) -> list[str]:
-    """Changes sent or of unknown outcome, untouched since ``before``."""
+    """Changes sent or of unknown outcome, untouched since ``before``; none that a person does."""
     query = select(changes.c.id).where(
-        changes.c.state.in_(("sent", "unknown")), changes.c.updated_at < rfc3339(before)
+        changes.c.state.in_(("sent", "unknown")),
+        changes.c.updated_at < rfc3339(before),
+        changes.c.held.is_(None),
     )
     return list(db.scalars(query.order_by(changes.c.updated_at)))
 

@@ -43,6 +43,9 @@ def change_view(db: Connection, proposal: Row[Any]) -> ChangeView | None:
         held=None,
         attempts=0,
         fields=(),
+        waits_for_word=False,
+        done_by=None,
+        done_at=None,
         intended_at=parse_instant(proposal.decided_at),
         sent_at=None,
         read_at=None,
@@ -64,6 +67,10 @@ def _view(db: Connection, row: Row[Any]) -> ChangeView:
     headline = HEADLINES[row.state]
     if matches is False:
         headline = "Written, but the CRM holds another value"
+    if change_store.waits_for_word(row):
+        headline = "Approved, to be done by hand"
+    if "by" in result:
+        headline = "Done by hand, not read back"
     return ChangeView(
         id=row.id,
         proposal_id=row.proposal_id,
@@ -76,6 +83,9 @@ def _view(db: Connection, row: Row[Any]) -> ChangeView:
         held=row.held,
         attempts=row.attempts,
         fields=_lines(db, row, result),
+        waits_for_word=change_store.waits_for_word(row),
+        done_by=result.get("by"),
+        done_at=parse_instant(result["at"]) if "at" in result else None,
         intended_at=parse_instant(row.intended_at),
         sent_at=parse_instant(row.sent_at) if row.sent_at else None,
         read_at=parse_instant(result["read_at"]) if "read_at" in result else None,

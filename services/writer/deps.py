@@ -101,6 +101,8 @@ class WebDeps:
 class WorkerDeps:
     """``vendors`` names the vendor of each CRM.
 
+    ``by_hand`` names the CRMs without an API, whose records a person changes.
+
     ``settle_after`` is how long an unfinished write is left alone before it is read back.
     """
 
@@ -113,6 +115,7 @@ class WorkerDeps:
     writers: Mapping[str, WritesRecords]
     policy_file: Path
     vendors: Mapping[str, str] = field(default_factory=dict)
+    by_hand: frozenset[str] = frozenset()
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None
     telling: Telling | None = None

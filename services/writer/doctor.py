@@ -147,7 +147,7 @@ def examine_all(deps: WorkerDeps) -> None:
             report = examine(
                 crm, vendor, deps.readers[crm], deps.writers.get(crm), found.policy, deps.clock()
             )
-        except CRMUnavailable as error:
+        except (CRMUnavailable, Rejected) as error:
             log.warning("a CRM could not be examined", crm=crm, error=str(error))
             continue
         with writing(deps.engine) as db:

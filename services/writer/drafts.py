@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, select, update
+from sqlalchemy import Connection, Row, select, update
 
-from services.writer import policy_store, switch
+from services.writer import hand_offs, policy_store, switch
 from services.writer.crm import OutcomeUnknown
 from services.writer.deps import WorkerDeps
 from services.writer.facts import standings
@@ -27,7 +27,7 @@ def carry_out_decisions(deps: WorkerDeps) -> None:
     """Promote and discard what people decided; what cannot be done now stays for the next round."""
     with reading(deps.engine) as db:
         query = select(drafts).where(drafts.c.state.in_(tuple(ENDS)))
-        rows = db.execute(query).all()
+        rows = [row for row in db.execute(query).all() if not _is_cut_off(db, row)]
         in_force = policy_store.current(db)
         stopped = switch.is_stopped(db)
     if stopped or in_force is None or in_force.problem:
@@ -37,6 +37,11 @@ def carry_out_decisions(deps: WorkerDeps) -> None:
             _carry_out(row, deps)
         except (CRMUnavailable, OutcomeUnknown, Rejected) as error:
             log.warning("a draft stays open", change=row.change_id, error=str(error))
+
+
+def _is_cut_off(db: Connection, row: Row[Any]) -> bool:
+    """It may have been handed over to a CRM without an API: a person has to say."""
+    return row.state == "promoting" and hand_offs.is_cut_off(db, hand_offs.act_of(row.change_id))
 
 
 def _carry_out(row: Row[Any], deps: WorkerDeps) -> None:
@@ -82,6 +87,8 @@ def _close(row: Row[Any], draft: RecordRef, record: RecordRef | None, deps: Work
             subject=f"change/{row.change_id}",
             chain=chain,
             actor=f"person:{row.decided_by}",
+            # What a CRM without an API did not take is promoted a second time.
+            key=row.decided_at,
         )
 
 

@@ -9,7 +9,17 @@ from typing import Any
 
 import structlog
 
-from services.writer import change_store, echo, facts, outcomes, pending, policy_store, rules, store
+from services.writer import (
+    change_store,
+    echo,
+    facts,
+    outcomes,
+    pending,
+    policy_store,
+    rules,
+    settling,
+    store,
+)
 from services.writer.apply import apply
 from services.writer.deps import WorkerDeps
 from services.writer.erase import forget
@@ -44,6 +54,7 @@ def _remember(unit: Unit, *, answer: Classification, body: Mapping[str, Any]) ->
     policy = policy_store.in_force(unit.db).policy
     store.insert_classification(unit.db, answer, body)
     own = echo.note(unit, answer)
+    settling.hear(unit, answer)
     reached("remember.classified")
     laid = [_lay(unit, proposal, answer, own, policy) for proposal in answer.proposals]
     reached("remember.laid")

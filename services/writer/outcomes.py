@@ -21,6 +21,7 @@ from shared.domain.topics import Topic
 from shared.outbox import Unit
 
 log = structlog.get_logger()
+BY_HAND = "This CRM has no API: do it there by hand, then say here how it went."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,14 @@ def failed(unit: Unit, attempt: Attempt, rule: str, detail: str) -> None:
 
 
 def tell_failed(
-    unit: Unit, change_id: str, proposal_id: str, record: RecordRef, rule: str, detail: str
+    unit: Unit,
+    change_id: str,
+    proposal_id: str,
+    record: RecordRef,
+    rule: str,
+    detail: str,
+    *,
+    actor: str | None = None,
 ) -> None:
     """Publish ``change.failed``."""
     body = {
@@ -130,7 +138,8 @@ def tell_failed(
         "advice": advice(rule),
     }
     chain = store.row_of(unit.db, proposal_id).event_id
-    unit.publish(Topic.CHANGE_FAILED, body, subject=f"change/{change_id}", chain=chain)
+    subject = f"change/{change_id}"
+    unit.publish(Topic.CHANGE_FAILED, body, subject=subject, chain=chain, actor=actor)
 
 
 def unknown(unit: Unit, attempt: Attempt, detail: str) -> None:
@@ -151,6 +160,11 @@ def unknown(unit: Unit, attempt: Attempt, detail: str) -> None:
 def not_applied(unit: Unit, attempt: Attempt, why: str) -> None:
     """Nothing reached the CRM: the intent waits to be tried again."""
     _move(unit, attempt, "intended", held=why)
+
+
+def handed_over(unit: Unit, attempt: Attempt) -> None:
+    """The CRM has no API: it waits for a person who does it there and says so."""
+    change_store.wait_for_word(unit.db, attempt.change.id, BY_HAND, unit.now)
 
 
 def _move(unit: Unit, attempt: Attempt, state: str, **values: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from services.writer import acts, asking, cards, queries, schemas
+from services.writer import acts, asking, cards, queries, schemas, settling
 from services.writer.service import WebDeps
 from shared.access import bound_to, current_person, flash, role
 from shared.domain.decision import Reason
@@ -38,6 +38,7 @@ def pages(deps: WebDeps) -> Blueprint:
     _queue_pages(blueprint, deps)
     _card_pages(blueprint, deps)
     _card_acts(blueprint, deps)
+    _hand_off_pages(blueprint, deps)
     _worklist_pages(blueprint, deps)
     _draft_pages(blueprint, deps)
     _ask_pages(blueprint, deps)
@@ -191,6 +192,16 @@ def _card_acts(blueprint: Blueprint, deps: WebDeps) -> None:
         return redirect(url_for("writer.card", card_id=fresh), 303)
 
 
+def _hand_off_pages(blueprint: Blueprint, deps: WebDeps) -> None:
+    @blueprint.post("/changes/<change_id>/settle")
+    @role(*DECIDERS)
+    def settle(change_id: str) -> ResponseReturnValue:
+        form = schemas.read_act(schemas.SettleSchema, request)
+        settling.settle(deps, current_person(), change_id, form)
+        flash("Noted, with your name and the time.", "ok")
+        return redirect(url_for("writer.decided"), 303)
+
+
 def _worklist_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/look")
     @role(*VIEWERS)
@@ -233,7 +244,11 @@ def _draft_pages(blueprint: Blueprint, deps: WebDeps) -> None:
         row = next(row for row in queries.drafts(deps, state="all") if row.change_id == change_id)
         found = cards.card(deps, current_person(), row.proposal_id)
         return render_template(
-            "writer/draft.html", row=row, card=found, likely=cards.duplicates(deps, change_id)
+            "writer/draft.html",
+            row=row,
+            card=found,
+            likely=cards.duplicates(deps, change_id),
+            handed=queries.hand_off(deps, change_id),
         )
 
     @blueprint.post("/drafts/<change_id>/promote")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select, tuple_
 
-from services.writer import crm_reports, policy_store, switch
+from services.writer import crm_reports, hand_offs, policy_store, switch
 from services.writer.crm_reports import CrmsView
 from services.writer.deps import WebDeps
 from services.writer.drafts import ref_of
@@ -219,6 +219,12 @@ def _draft_row(row: Row[Any]) -> DraftRow:
         decided_by=row.decided_by,
         decided_at=parse_instant(row.decided_at) if row.decided_at else None,
     )
+
+
+def hand_off(deps: WebDeps, change_id: str) -> hand_offs.HandOffView | None:
+    """How the draft of this change was handed over, where its CRM has no API."""
+    with reading(deps.engine) as db:
+        return hand_offs.view_of(db, change_id)
 
 
 def stop_state(deps: WebDeps) -> StopView:

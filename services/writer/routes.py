@@ -12,7 +12,7 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from marshmallow import Schema
 
-from services.writer import acts, asking, cards, queries, schemas, views
+from services.writer import acts, asking, cards, queries, schemas, settling, views
 from services.writer.approving import Decided
 from services.writer.crm_reports import CrmsView
 from services.writer.deps import WebDeps
@@ -248,6 +248,13 @@ ACTS: tuple[Operation, ...] = (
         "undo",
         "Propose the old value back",
         lambda deps, change, _: _id(acts.undo(deps, _me(), change)),
+    ),
+    _post(
+        "/changes/<id>/settle",
+        "settle",
+        "Say how a change ended that was done in a CRM without an API",
+        lambda deps, change, form: settling.settle(deps, _me(), change, form),
+        schemas.SettleSchema,
     ),
     _post(
         "/worklist/<id>",

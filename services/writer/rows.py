@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 
 from services.writer import policy_store, store, switch
 from services.writer.office import Stop, in_words
@@ -24,6 +24,8 @@ OUTCOMES = {
     "applied": "written, read back",
     "failed": "not written",
     "stale": "not written: the record had changed",
+    "by_hand": "approved, to be done by hand",
+    "done_by_hand": "done by hand, not read back",
 }
 
 
@@ -34,7 +36,7 @@ def card_rows(db: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[
     ids_ = [row.id for row in rows]
     events = [row.event_id for row in rows]
     states = db.execute(
-        select(changes.c.proposal_id, changes.c.state).where(changes.c.proposal_id.in_(ids_))
+        select(changes.c.proposal_id, _end_of_change()).where(changes.c.proposal_id.in_(ids_))
     )
     given = db.execute(
         select(decisions.c.proposal_id, func.count())
@@ -70,6 +72,21 @@ class _Times:
         words = in_words(self.office, end, self.now)
         text = f"expires {words}" if row.state == "pending" else f"expiry was {words}"
         return Clock(at=end, working_minutes=minutes, text=text, frozen=self.stopped)
+
+
+def _end_of_change() -> ColumnElement[str]:
+    """The state, and whether a person does it, or did it, in a CRM without an API."""
+    return case(
+        (and_(changes.c.state == "sent", changes.c.held.isnot(None)), "by_hand"),
+        (
+            and_(
+                changes.c.state == "applied",
+                changes.c.result.contains('"matches":null', autoescape=True),
+            ),
+            "done_by_hand",
+        ),
+        else_=changes.c.state,
+    )
 
 
 def _built(

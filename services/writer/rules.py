@@ -46,6 +46,7 @@ ADVICE: Mapping[str, str] = {
     "field-is-listed": "An admin can list the field in the policy; then propose it again.",
     "value-fits": "Propose a value that the policy allows.",
     "dry-run": "The policy keeps this field at stage dry-run; an admin can promote it.",
+    "not-done": "Nothing was changed by hand. Propose it again if it is still wanted.",
     "receipt-holds": "Nothing was written. Verify the log, then propose it again.",
 }
 NO_ADVICE = "Nothing was written. Look at the card again and decide anew."

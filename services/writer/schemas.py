@@ -88,6 +88,14 @@ class Discard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settle:
+    """What a person says of a change that was done by hand, or by a flow: done or failed."""
+
+    outcome: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stop:
     reason: str
 
@@ -185,6 +193,12 @@ class WorkSchema(Noun):
 class DiscardSchema(Noun):
     noun = Discard
     reason = fields.String(required=True, validate=validate.Length(min=1, max=2000))
+
+
+class SettleSchema(Noun):
+    noun = Settle
+    outcome = fields.String(required=True, validate=validate.OneOf(["done", "failed"]))
+    note = fields.String(load_default=None, allow_none=True, validate=NOTE)
 
 
 class StopSchema(Noun):

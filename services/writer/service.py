@@ -9,7 +9,8 @@ from typing import Any
 
 from services.writer.apply import LOCK, complete
 from services.writer.crm.demo import DemoWriter
-from services.writer.crm.registry import writer_of
+from services.writer.crm.handoff import HandOff
+from services.writer.crm.registry import Writer, writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
 from services.writer.doctor import examine_all
@@ -25,9 +26,10 @@ from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm import readers
-from shared.crm.accounts import accounts_of
+from shared.crm.accounts import Account, accounts_of
 from shared.crm.demo import CRM, DemoReader
 from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
+from shared.crm.handoff import VENDOR
 from shared.db import open_database
 from shared.domain.schema import now
 from shared.domain.topics import Topic
@@ -102,6 +104,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         writers=found.writers,
         vendors=found.vendors,
         policy_file=settings.policy_file,
+        by_hand=frozenset(crm for crm, vendor in found.vendors.items() if vendor == VENDOR),
         # Whoever wrote had the record's lock: once it is over, that writer is gone.
         settle_after=LOCK,
         relay=Relay(
@@ -126,7 +129,7 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
     """Raises `ConfigurationError` for an account that cannot be."""
     accounts = accounts_of(settings.crms_read)
     written = accounts_of(settings.crms_write, settings.write_grants())
-    others = {one.name: writer_of(one) for one in written}
+    others = {one.name: _writer(one, engine) for one in written}
     demo = DemoWriter(settings.crm_url, settings.crm_write_token)
     shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
     return Connectors(
@@ -143,6 +146,11 @@ def _readers(
     others = readers(accounts, timeout=timeout)
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
     return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
+
+
+def _writer(account: Account, engine: Any) -> Writer:
+    """What is handed over keeps a book of its own: nothing can be read back."""
+    return HandOff(account, engine, now) if account.vendor == VENDOR else writer_of(account)
 
 
 def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:

@@ -280,6 +280,19 @@ own_drafts = Table(
     Index("own_drafts_by_state", "crm", "state", "created_at"),
 )
 
+# New people handed over to a CRM without an API; the id is that of the act which promoted them.
+hand_offs = Table(
+    "hand_offs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("crm", _ID, nullable=False),
+    Column("way", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("begun_at", _AT, nullable=False),
+    Column("settled_at", _AT),
+    Column("settled_by", _ID),
+)
+
 # The last examination of each CRM account. ``problem``: why nothing is written to it.
 crm_reports = Table(
     "crm_reports",

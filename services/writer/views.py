@@ -221,7 +221,8 @@ class ChangeView:
     """What became of an approval. ``headline`` is a sentence such as "approved, not yet written".
 
     ``state`` is intended, sent, unknown, applied, failed or stale. ``undo`` is ``None`` where the
-    old value can be proposed back, otherwise the reason why not.
+    old value can be proposed back, otherwise the reason why not. ``waits_for_word``: a person does
+    it in a CRM without an API and says so here; ``done_by`` and ``done_at`` are who did, and when.
     """
 
     id: str
@@ -235,6 +236,9 @@ class ChangeView:
     held: str | None
     attempts: int
     fields: tuple[WriteLine, ...]
+    waits_for_word: bool
+    done_by: str | None
+    done_at: datetime | None
     intended_at: datetime
     sent_at: datetime | None
     read_at: datetime | None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
+from shared.crm.handoff import HandOffReader
 from shared.crm.hubspot import HubSpotReader
 from shared.crm.jobber import JobberReader
 from shared.crm.jobber_api import code_flow as jobber_flow
@@ -14,15 +15,18 @@ from shared.crm.oauth import CodeFlow
 from shared.crm.pipedrive import PipedriveReader
 from shared.crm.reader import Reader
 from shared.crm.salesforce import SalesforceReader
+from shared.crm.servicetitan import ServiceTitanReader
 from shared.errors import ConfigurationError
 
 # By vendor: makes the reader of an account; ``timeout`` is in seconds, for a whole exchange.
 READERS: dict[str, Callable[[Account, float], Reader]] = {
     DemoReader.crm: DemoReader.of,
+    "handoff": HandOffReader.of,
     "hubspot": HubSpotReader.of,
     "jobber": JobberReader.of,
     "pipedrive": PipedriveReader.of,
     "salesforce": SalesforceReader.of,
+    "servicetitan": ServiceTitanReader.of,
 }
 
 # By vendor: the app that a person lets in with `countersign crm authorize`.

@@ -101,4 +101,13 @@ RIGHTS: Mapping[str, Rights] = {
             "Tried in the integration environment before production.",
         ),
     ),
+    "handoff": Rights(
+        read=lambda _: frozenset(),
+        write=lambda _: frozenset(),
+        changing=re.compile(r"(?!)"),
+        checklist=(
+            "What is handed over is entered by a person or a flow of your own: nothing is read back.",
+            "The address of a hook is a secret; the call-back has a secret of its own.",
+        ),
+    ),
 }

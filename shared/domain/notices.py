@@ -173,7 +173,10 @@ class FieldResult(Notice):
 
 
 class ChangeApplied(Notice):
-    """``matches`` is false where the CRM altered a value: a difference, not a success."""
+    """``matches`` is false where the CRM altered a value: a difference, not a success.
+
+    Where a person did it in a CRM that nobody can read, ``read_at`` and ``matches`` are ``null``.
+    """
 
     change_id = fields.String(required=True, validate=ID)
     proposal_id = fields.String(required=True, validate=ID)
@@ -182,9 +185,9 @@ class ChangeApplied(Notice):
         fields.Nested(FieldResult), required=True, data_key="fields", attribute="fields"
     )
     sent_at = Instant(required=True)
-    read_at = Instant(required=True)
+    read_at = Instant(required=True, allow_none=True)
     version = fields.String(required=True, allow_none=True)
-    matches = fields.Boolean(required=True)
+    matches = fields.Boolean(required=True, allow_none=True)
     attempts = Whole(required=True)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from services.writer.crm_reports import Level, Report, problem_of
 from services.writer.doctor import examine, examine_all
+from shared.crm import READERS
 from shared.crm.demo import DemoReader
 from shared.crm.rights import RIGHTS
 from shared.db import reading
@@ -97,6 +98,10 @@ def test_a_missing_scope_is_named(world: World, vendor: str) -> None:
     other = "something.else"
     assert read in (examined(world, vendor, object_, [other], [read, write]).problem or "")
     assert write in (examined(world, vendor, object_, [read], [read]).problem or "")
+
+
+def test_every_connector_has_its_rights_described() -> None:
+    assert set(RIGHTS) == set(READERS)
 
 
 def test_scopes_that_nobody_tells_are_for_the_admin_to_compare(world: World) -> None:

@@ -9,6 +9,7 @@ from services.writer.crm.hubspot import HubSpotWriter
 from services.writer.crm.jobber import JobberWriter
 from services.writer.crm.pipedrive import PipedriveWriter
 from services.writer.crm.salesforce import SalesforceWriter
+from services.writer.crm.servicetitan import ServiceTitanWriter
 from shared.crm.accounts import Account
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
@@ -55,6 +56,7 @@ WRITERS: dict[str, Callable[[Account], Writer]] = {
     "jobber": JobberWriter.of,
     "pipedrive": PipedriveWriter.of,
     "salesforce": SalesforceWriter.of,
+    "servicetitan": ServiceTitanWriter.of,
 }
 
 
