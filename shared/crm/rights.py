@@ -106,7 +106,7 @@ RIGHTS: Mapping[str, Rights] = {
         write=lambda _: frozenset(),
         changing=re.compile(r"(?!)"),
         checklist=(
-            "What is handed over is entered by a person or a flow of your own: nothing is read back.",
+            "A person or a flow of your own enters what is handed over: nothing is read back.",
             "The address of a hook is a secret; the call-back has a secret of its own.",
         ),
     ),
