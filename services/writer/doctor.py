@@ -19,7 +19,8 @@ from shared.errors import CRMUnavailable, Rejected
 from shared.policy import Policy, check_classes
 
 log = structlog.get_logger()
-UNKNOWN = "unknown"
+# What a connector says where the CRM does not tell: nothing, or everything its user may do.
+HIDDEN = frozenset({"unknown", "*"})
 DRAFTS = "drafts"
 
 
@@ -54,10 +55,11 @@ def _of_reader(reader: ReadsRecords, rights: Rights, policy: Policy, crm: str) -
     except Rejected as error:
         yield Finding(level=Level.BAD, text=f"the read credential is refused: {error}")
         return
-    if not scopes or UNKNOWN in scopes:
+    changing = sorted(scope for scope in scopes if rights.changing.search(scope))
+    if not changing and (not scopes or scopes & HIDDEN):
         yield _hidden("read")
         return
-    if changing := sorted(scope for scope in scopes if rights.changing.search(scope)):
+    if changing:
         yield Finding(
             level=Level.BAD,
             text=f"the read credential can write ({', '.join(changing)}): take these scopes away",
@@ -79,11 +81,11 @@ def _of_writer(
     except Rejected as error:
         yield Finding(level=Level.BAD, text=f"the write credential is refused: {error}")
         return
-    if not scopes or UNKNOWN in scopes:
+    able = {scope for scope in scopes if rights.changing.search(scope)}
+    if not able and (not scopes or scopes & HIDDEN):
         yield _hidden("write")
         return
     wanted = _wanted(rights, rights.write, policy, crm)
-    able = {scope for scope in scopes if rights.changing.search(scope)}
     if too_much := sorted(able - wanted - rights.beside):
         yield Finding(
             level=Level.BAD,

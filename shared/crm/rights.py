@@ -32,6 +32,8 @@ def _named(template: str) -> Callable[[str], frozenset[str]]:
 
 # Pipedrive's scopes speak of contacts where its objects are people and organizations.
 _PIPEDRIVE: Mapping[str, str] = {"persons": "contacts", "organizations": "contacts"}
+# ServiceTitan's jobs belong to another area of its API than its customers.
+_AREAS: Mapping[str, str] = {"jobs": "jpm"}
 _TWO_CREDENTIALS = "Reader and writer are two credentials, so that what reads can never write."
 
 RIGHTS: Mapping[str, Rights] = {
@@ -74,7 +76,7 @@ RIGHTS: Mapping[str, Rights] = {
     "pipedrive": Rights(
         read=lambda type_: frozenset({f"{_PIPEDRIVE.get(type_, type_)}:read"}),
         write=lambda type_: frozenset({f"{_PIPEDRIVE.get(type_, type_)}:full"}),
-        changing=re.compile(r":full$|^admin$"),
+        changing=re.compile(r":full$|^admin"),
         beside=frozenset({"contacts:full", "leads:full"}),
         carries="A Pipedrive “full” scope also deletes: our writer has no such call.",
         checklist=(
@@ -87,15 +89,17 @@ RIGHTS: Mapping[str, Rights] = {
         read=_named("read_{}"),
         write=_named("write_{}"),
         changing=re.compile(r"^write_"),
+        beside=frozenset({"write_clients", "write_requests"}),
         checklist=(
             "Two apps in the Developer Center: one with read scopes, one with the write scopes.",
             "The refresh token rotates: nothing else uses the same grant.",
         ),
     ),
     "servicetitan": Rights(
-        read=_named("tn.crm.{}:r"),
-        write=_named("tn.crm.{}:w"),
+        read=lambda type_: frozenset({f"tn.{_AREAS.get(type_, 'crm')}.{type_}:r"}),
+        write=lambda type_: frozenset({f"tn.{_AREAS.get(type_, 'crm')}.{type_}:w"}),
         changing=re.compile(r":w$"),
+        beside=frozenset({"tn.crm.bookings:w", "tn.crm.leads:w"}),
         checklist=(
             "Two apps with scopes per API area: View for the reader, Modify for the writer.",
             "Tried in the integration environment before production.",

@@ -71,7 +71,7 @@ CASES = {
     "salesforce": ("contacts", "accounts:update", "contacts:delete"),
     "pipedrive": ("persons", "deals:full", "admin"),
     "jobber": ("clients", "write_jobs", "write_quotes"),
-    "servicetitan": ("customers", "tn.crm.leads:w", "tn.jpm.jobs:w"),
+    "servicetitan": ("customers", "tn.inventory.items:w", "tn.jpm.jobs:w"),
 }
 
 
@@ -109,6 +109,15 @@ def test_scopes_that_nobody_tells_are_for_the_admin_to_compare(world: World) -> 
     assert report.problem is None
     assert texts(report, Level.NOTE).count("by hand") == 2
     assert "Rotation" in texts(report, Level.TODO)
+
+
+def test_a_token_with_all_rights_of_a_user_is_red_only_where_the_user_is_an_admin(
+    world: World,
+) -> None:
+    report = examined(world, "pipedrive", "persons", ["*"], ["*"])
+    assert report.problem is None
+    report = examined(world, "pipedrive", "persons", ["*", "admin:sales"], ["*"])
+    assert "admin:sales" in (report.problem or "")
 
 
 def test_the_demo_crm_is_green_as_it_is_shipped(world: World) -> None:
