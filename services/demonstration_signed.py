@@ -65,6 +65,7 @@ def signed_posts(secrets: Secrets, keys: Vendors, run: str) -> list[Post]:
         _standard("zapier-connection", secrets, run, "Zapier's signed delivery of a rating"),
         _generic(secrets["generic-hmac"], run),
         _demo_crm(secrets, run),
+        _hand_off(secrets, run),
     ]
 
 
@@ -227,6 +228,17 @@ def _demo_crm(secrets: Secrets, run: str) -> Post:
         endpoint="",
         body=body,
         headers=_v1(secrets["demo-crm"], run, body),
+    )
+
+
+def _hand_off(secrets: Secrets, run: str) -> Post:
+    """A flow tells how handing over ended, of a lead that nobody handed over."""
+    body = as_json({"type": "lead.done", "data": {"change_id": f"demo-{run}"}})
+    return Post(
+        what="A flow tells that a lead was entered",
+        source="hand-off",
+        body=body,
+        headers=_v1(secrets["hand-off"], run, body),
     )
 
 

@@ -55,7 +55,7 @@ def with_key(fake: Salesforce, folder: Path, key: RSAPrivateKey, **more: str) ->
         "private_key_file": str(folder / "key.pem"), **more,
     }  # fmt: skip
     fake.api.sign_in.clients["jwt-client"] = AppClient(user=fake.reader, key=key.public_key())
-    return _account("salesforce", table)
+    return _account("salesforce", table, None)
 
 
 def test_a_signed_assertion_lets_us_in_without_a_secret(

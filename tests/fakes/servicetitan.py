@@ -40,6 +40,7 @@ TENANT = "4711"
 APP_KEY = "ak1.test"
 READ_SCOPES = "tn.crm.customers:r tn.crm.leads:r tn.crm.bookings:r tn.jpm.jobs:r"
 WRITE_SCOPES = f"{READ_SCOPES} tn.crm.customers:w tn.crm.leads:w tn.crm.bookings:w tn.jpm.jobs:w"
+CONTACT_KINDS = {"email": ("Email",), "phone": ("Phone", "MobilePhone")}
 FORBIDDEN = re.compile(r"merge|dismiss|cancel|hold|complete|convert|/tags")
 
 
@@ -121,16 +122,23 @@ class ServiceTitan:
     # What the connector's tests ask.
 
     def value(self, ref: RecordRef, name: str) -> Scalar:
-        if name in {"email", "phone"}:
-            kinds = ("Email",) if name == "email" else ("Phone", "MobilePhone")
-            rows = self._contacts_of(ref.type, int(ref.id))
-            return next((str(row["value"]) for row in rows if row["type"] in kinds), None)
+        if name in CONTACT_KINDS:
+            row = self._contact(ref, name)
+            return None if row is None else str(row["value"])
         found: Scalar = self.records[ref.type][int(ref.id)].get(name)
         return found
 
     def edit(self, ref: RecordRef, name: str, value: Scalar, *, by: str) -> None:
         row = self.records[ref.type][int(ref.id)]
-        row |= {name: value, "modifiedOn": now_text()}
+        row["modifiedOn"] = now_text()
+        if name in CONTACT_KINDS:
+            row = self._contact(ref, name) or {}
+            name = "value"
+        row[name] = value
+
+    def _contact(self, ref: RecordRef, name: str) -> dict[str, Any] | None:
+        rows = self._contacts_of(ref.type, int(ref.id))
+        return next((row for row in rows if row["type"] in CONTACT_KINDS[name]), None)
 
     def writes(self) -> list[tuple[str, str]]:
         return [call for call in self.calls if call[0] != "GET"]

@@ -17,12 +17,17 @@ POINT = re.compile(r'\breached\("([a-z_.]+)"\)')
 AT_ONCE = 12
 
 
+# Only a CRM with rotating tokens comes there: its own tests die at each of these.
+ELSEWHERE = "grants.py"
+
+
 def names() -> set[str]:
-    """Every point in the source."""
+    """Every point in the source that a product on the demo CRM comes to."""
     return {
         name
         for folder in ("services", "shared")
         for path in (ROOT / folder).rglob("*.py")
+        if path.name != ELSEWHERE
         for name in POINT.findall(path.read_text())
     }
 

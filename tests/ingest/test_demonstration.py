@@ -8,15 +8,16 @@ from pathlib import Path
 from services.demonstration import sign_hubspot
 from services.ingest.sources import SOURCES
 from services.installation import Installation, RunSettings
-from services.wiring import demo_posts, demo_secrets, first_endpoints
+from services.wiring import demo_posts, demo_secrets, endpoints_of, first_endpoints
 from tests.vectors import Store
 
 CRM_SECRET = "whsec_" + "QUJD" * 12
 
 
 def test_every_source_has_its_request_and_takes_it(store: Store, tmp_path: Path) -> None:
-    first_endpoints(tmp_path / "endpoints.toml", CRM_SECRET)
     home = Installation(root=tmp_path, run=RunSettings())
+    home.prepare()
+    first_endpoints(endpoints_of(home), CRM_SECRET)
     made = demo_posts(home, "run-1")
     assert {post.source for post in made} == set(SOURCES)
     store.now = datetime.now(UTC)
