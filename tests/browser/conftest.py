@@ -67,7 +67,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
     def open_(**options: Any) -> Watched:
         context = browser.new_context(**{"viewport": WIDE, "color_scheme": "light", **options})
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(40_000)
         watched = Watched(page=context.new_page(), context=context)
         watched.listen()
         opened.append(watched)

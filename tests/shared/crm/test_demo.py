@@ -25,7 +25,7 @@ def crm(tmp_path: Path) -> Iterator[Crm]:
 
 @pytest.fixture
 def reader(crm: Crm) -> DemoReader:
-    return DemoReader(crm.url, READ, timeout=0.5, clock=lambda: AT)
+    return DemoReader(crm.url, READ, timeout=1.5, clock=lambda: AT)
 
 
 def test_a_reading_holds_fields_version_time_title_and_address(
@@ -183,7 +183,7 @@ def test_a_slow_crm_is_given_up_within_the_time_out(
     begun = time.monotonic()
     with pytest.raises(CRMUnavailable):
         reader.read(DANA)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 4.5
     assert len(crm.faulty.calls) == 1
 
 
