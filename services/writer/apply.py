@@ -129,6 +129,8 @@ def _mark_sent(row: Row[Any], lock: Lock, deps: WorkerDeps) -> Attempt | None:
             "sent",
             unit.now,
             attempts=number,
+            # What held it before is over: a sent change that is held waits for a person's hand.
+            held=None,
             sent_at=rfc3339(unit.now),
         )
         change_store.note_sent(unit.db, row.id, unit.now)

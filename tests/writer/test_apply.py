@@ -451,3 +451,23 @@ def test_a_proposal_that_was_altered_in_the_database_is_not_written(world: World
     world.pump()
     assert world.in_crm() == OLD_PHONE
     assert world.last(Topic.CHANGE_FAILED)["rule"] == "same-text"
+
+
+def test_a_change_that_was_held_and_then_died_while_sending_is_read_back(world: World) -> None:
+    world.crm.faulty.script("PATCH", status(503))
+    card = world.propose().id
+    world.approve(card)
+    world.pump()
+    assert world.change(card).held is not None
+
+    def die(name: str) -> None:
+        if name == "apply.written":
+            raise Died
+
+    wire_killer(die)
+    world.clock.forward(minutes=3)
+    with pytest.raises(Died):
+        world.complete()
+    wire_killer(None)
+    assert final(world, card) == "sent"
+    assert settle(world, card) == "applied"

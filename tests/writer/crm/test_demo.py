@@ -27,7 +27,7 @@ def crm(tmp_path: Path) -> Iterator[Crm]:
 
 @pytest.fixture
 def writer(crm: Crm) -> DemoWriter:
-    return DemoWriter(crm.url, WRITE, timeout=0.5)
+    return DemoWriter(crm.url, WRITE, timeout=1.5)
 
 
 def field_of(crm: Crm, name: str) -> object:
