@@ -139,14 +139,18 @@ def demo(home: Home, *, clear: bool, crm: str | None) -> None:
         sys.exit(1)
 
 
-def _demonstrate(home: Any, vendor: str) -> None:
+def _demonstrate(home: Home, vendor: str) -> None:
     """A product of its own beside a double of the vendor's API, until Ctrl-C."""
     from services.demonstrating import beside, double_of, furnish, in_background, post_mails
     from services.embedded import supervise
+    from services.occupied import occupy
 
+    if not isinstance(home, Installation):
+        raise ConfigurationError("`demo --crm` needs DATA_DIR: it starts a product of its own")
     own = beside(home, vendor)
     with double_of(vendor) as double:
         is_first = own.prepare()
+        occupy(own.root)
         furnish(own, vendor, double)
         tree = supervise(own)
         _welcome(own, is_first=is_first)

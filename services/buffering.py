@@ -97,7 +97,10 @@ class Buffering:
             except Exception:
                 log.exception("a request failed")
                 status, headers, content = 500, _JSON, _DEFECT
-            protocol.response_bytes(status, headers, content)
+            try:
+                protocol.response_bytes(status, headers, content)
+            except Exception:
+                log.exception("a response could not be sent")  # The thread goes on to the next.
             self._done.append(done)
             if not self._is_waking:  # One wake-up of the loop for all that are done by then.
                 self._is_waking = True
@@ -106,7 +109,8 @@ class Buffering:
     def _tell(self) -> None:
         self._is_waking = False
         while self._done:
-            self._done.popleft().set_result(None)
+            if not (done := self._done.popleft()).done():  # Cancelled: its sender has gone.
+                done.set_result(None)
 
     def _answer(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
         begun: list[Any] = []

@@ -98,6 +98,7 @@ def in_background(post: Callable[[], None]) -> None:
             except OSError:
                 continue
             return
+        click.echo("The product did not listen within a minute: no mails were posted.", err=True)
 
     threading.Thread(target=wait_and_post, daemon=True).start()
 

@@ -95,6 +95,8 @@ def _guarantee(deps: WebDeps, proposal: Proposal) -> str:
     reader = deps.readers.get(proposal.record.crm)
     if proposal.kind is ProposalKind.DRAFT or reader is None:
         return ""
+    if reader.capabilities.apply_by_hand:
+        return "This CRM has no API: a person makes the change by hand and says so."
     if reader.capabilities.conditional_write:
         return "The CRM itself refuses the write if somebody was faster."
     return (

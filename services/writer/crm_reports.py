@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from services.writer.tables import crm_reports
 from shared.crm.metadata import Capabilities
@@ -70,6 +71,11 @@ def keep(db: Connection, report: Report) -> None:
         "body": json.dumps(body, ensure_ascii=False),
     }
     upsert(db, crm_reports, row, key=["crm"])
+
+
+def forget_others(db: Connection, known: Iterable[str]) -> None:
+    """Drop the reports of all CRMs but these."""
+    db.execute(delete(crm_reports).where(crm_reports.c.crm.not_in(tuple(known))))
 
 
 def reports(db: Connection) -> tuple[Report, ...]:

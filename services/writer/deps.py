@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Engine
 
@@ -16,9 +16,24 @@ from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.domain.classification import Candidate
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
+from shared.errors import CRMUnavailable
 from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, UnitOfWork
 from shared.people_file import Account
+
+
+T = TypeVar("T")
+
+
+class ByCrm(dict[str, T]):
+    """Connectors by the name of their account.
+
+    One that is not set up here, or not any more, is as unreachable as a CRM that is down: asking
+    for it raises `CRMUnavailable`, so that what needs it waits.
+    """
+
+    def __missing__(self, crm: str) -> T:
+        raise CRMUnavailable(f"no account of this installation reaches the CRM {crm}")
 
 
 class ReadsRecords(Protocol):

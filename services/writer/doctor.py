@@ -11,8 +11,9 @@ from datetime import datetime
 import structlog
 
 from services.writer import policy_store
-from services.writer.crm_reports import Finding, Level, Report, keep
+from services.writer.crm_reports import Finding, Level, Report, forget_others, keep
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
+from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
 from shared.errors import CRMUnavailable, Rejected
@@ -74,7 +75,7 @@ def _of_writer(
     writer: WritesRecords | None, rights: Rights, policy: Policy, crm: str
 ) -> Iterator[Finding]:
     if writer is None:
-        yield Finding(level=Level.OK, text="there is no write credential: read-only")
+        yield _read_only(_objects(policy, crm))
         return
     try:
         scopes = set(writer.scopes())
@@ -101,8 +102,7 @@ def _of_writer(
 
 def _of_fields(reader: ReadsRecords, policy: Policy, crm: str) -> Iterator[Finding]:
     objects = _objects(policy, crm)
-    metadata = {(crm, one): tuple(reader.fields(one).values()) for one in sorted(objects)}
-    problems = check_classes(policy, metadata)
+    problems = check_classes(policy, described({crm: reader}, policy))
     for problem in problems:
         yield Finding(level=Level.BAD, text=problem)
     count = sum(len(policy.open_fields(crm, one)) for one in objects)
@@ -131,6 +131,13 @@ def _too_little(side: str, missing: set[str]) -> Iterator[Finding]:
         yield Finding(level=Level.BAD, text=f"the {side} credential lacks the scope {scope}")
 
 
+def _read_only(objects: set[str]) -> Finding:
+    if not objects:
+        return Finding(level=Level.OK, text="there is no write credential: read-only")
+    text = "the policy opens fields of this CRM, but no account here writes to it"
+    return Finding(level=Level.BAD, text=text)
+
+
 def _hidden(side: str) -> Finding:
     return Finding(
         level=Level.NOTE,
@@ -139,11 +146,16 @@ def _hidden(side: str) -> Finding:
 
 
 def examine_all(deps: WorkerDeps) -> None:
-    """Examine every CRM and keep the reports; one that cannot be asked keeps its last."""
+    """Examine every CRM and keep the reports; one that cannot be asked keeps its last.
+
+    What was said of an account that is not set up any more goes.
+    """
     with reading(deps.engine) as db:
         found = policy_store.current(db)
     if found is None:
         return
+    with writing(deps.engine) as db:
+        forget_others(db, deps.vendors)
     for crm, vendor in deps.vendors.items():
         try:
             report = examine(

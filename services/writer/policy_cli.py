@@ -11,7 +11,7 @@ from services.writer import policy_store
 from services.writer.policy_watch import described
 from services.writer.service import WorkerSettings, connectors
 from shared.db import open_database, reading
-from shared.errors import ConfigurationError, CRMUnavailable
+from shared.errors import ConfigurationError, CRMUnavailable, Rejected
 from shared.policy import Policy, check_classes, load_policy
 from shared.settings import load_settings
 
@@ -35,16 +35,20 @@ def check(home: Any, file: Path | None) -> None:
     consent, stage, sensitive and read-only fields cannot be listed.
     """
     found = load_policy(file or home.policy)
-    settings = load_settings(WorkerSettings, home.environment("writer", "worker"))
-    linked = connectors(settings, open_database(settings.database_url))
-    try:
-        forbidden = check_classes(found, described(linked.readers, found))
-    except CRMUnavailable as error:
-        click.echo(f"not held against the CRM's own fields: {error}")
-        forbidden = []
-    if forbidden:
+    if forbidden := _forbidden(home, found):
         raise ConfigurationError("the policy lists what cannot be listed: " + "; ".join(forbidden))
     click.echo(f"valid: {len(found.fields)} fields, version {found.version[:16]}")
+
+
+def _forbidden(home: Any, found: Policy) -> list[str]:
+    """What the CRMs themselves forbid; nothing, and a word of it, where they cannot be asked."""
+    try:
+        settings = load_settings(WorkerSettings, home.environment("writer", "worker"))
+        linked = connectors(settings, open_database(settings.database_url))
+        return check_classes(found, described(linked.readers, found))
+    except (ConfigurationError, CRMUnavailable, Rejected) as error:
+        click.echo(f"not held against the CRM's own fields: {error}")
+        return []
 
 
 @policy.command()

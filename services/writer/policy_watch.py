@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from services.writer import policy_store
 from services.writer.deps import ReadsRecords, WorkerDeps
+from shared.crm.metadata import FieldMeta
 from shared.db import reading
-from shared.errors import ConfigurationError, CRMUnavailable
+from shared.errors import ConfigurationError, CRMUnavailable, NotFound, Rejected
 from shared.policy import Metadata, Policy, check_classes, load_policy
 
 UNCHECKED = "the CRM's list of fields could not be read yet: it may forbid a listed field"
@@ -36,8 +37,8 @@ def _follow(deps: WorkerDeps, policy: Policy) -> None:
     problem = None
     try:
         forbidden = check_classes(policy, described(deps.readers, policy))
-    except CRMUnavailable:
-        forbidden, problem = [], UNCHECKED
+    except (CRMUnavailable, Rejected) as error:
+        forbidden, problem = [], f"{UNCHECKED} ({error})"
     if forbidden:
         raise ConfigurationError("the policy lists what cannot be listed: " + "; ".join(forbidden))
     with deps.unit_of_work.begin() as unit:
@@ -47,10 +48,20 @@ def _follow(deps: WorkerDeps, policy: Policy) -> None:
 
 
 def described(readers: Mapping[str, ReadsRecords], policy: Policy) -> Metadata:
-    """The fields of every listed object, by the CRM's own word. Raises `CRMUnavailable`."""
+    """The fields of every listed object, by the CRM's own word; none of an unknown object.
+
+    Raises `CRMUnavailable`, or `Rejected` where the CRM refuses our credential.
+    """
     objects = {(rule.crm, rule.object) for rule in policy.fields.values()}
     return {
-        (crm, object_): tuple(readers[crm].fields(object_).values())
+        (crm, object_): _fields(readers[crm], object_)
         for crm, object_ in sorted(objects)
         if crm in readers
     }
+
+
+def _fields(reader: ReadsRecords, object_: str) -> tuple[FieldMeta, ...]:
+    try:
+        return tuple(reader.fields(object_).values())
+    except NotFound:
+        return ()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from services.writer import policy_store, store, switch
+from services.writer import change_store, policy_store, store, switch
 from services.writer.office import Stop, in_words
 from services.writer.tables import changes, classifications, decisions
 from services.writer.views import CardRow, Clock, RowField
@@ -35,8 +35,10 @@ def card_rows(db: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[
         return ()
     ids_ = [row.id for row in rows]
     events = [row.event_id for row in rows]
-    states = db.execute(
-        select(changes.c.proposal_id, _end_of_change()).where(changes.c.proposal_id.in_(ids_))
+    ends = db.execute(
+        select(changes.c.proposal_id, changes.c.state, changes.c.held, changes.c.result).where(
+            changes.c.proposal_id.in_(ids_)
+        )
     )
     given = db.execute(
         select(decisions.c.proposal_id, func.count())
@@ -51,7 +53,7 @@ def card_rows(db: Connection, rows: Sequence[Row[Any]], now: datetime) -> tuple[
     office = policy_store.in_force(db).policy.office
     return _built(
         rows,
-        dict(states.all()),
+        {change.proposal_id: _end_of(change) for change in ends},
         dict(given.all()),
         dict(flags.all()),
         _Times(office, switch.stops(db), switch.is_stopped(db), now),
@@ -74,19 +76,12 @@ class _Times:
         return Clock(at=end, working_minutes=minutes, text=text, frozen=self.stopped)
 
 
-def _end_of_change() -> ColumnElement[str]:
+def _end_of(change: Any) -> str:
     """The state, and whether a person does it, or did it, in a CRM without an API."""
-    return case(
-        (and_(changes.c.state == "sent", changes.c.held.isnot(None)), "by_hand"),
-        (
-            and_(
-                changes.c.state == "applied",
-                changes.c.result.contains('"matches":null', autoescape=True),
-            ),
-            "done_by_hand",
-        ),
-        else_=changes.c.state,
-    )
+    if change_store.waits_for_word(change):
+        return "by_hand"
+    is_by_hand = change.state == "applied" and "by" in json.loads(change.result)
+    return "done_by_hand" if is_by_hand else str(change.state)
 
 
 def _built(

@@ -12,7 +12,7 @@ from services.writer.crm.demo import DemoWriter
 from services.writer.crm.handoff import HandOff
 from services.writer.crm.registry import Writer, writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
-from services.writer.deps import ReadsRecords, WebDeps, WorkerDeps, WritesRecords
+from services.writer.deps import ByCrm, ReadsRecords, WebDeps, WorkerDeps, WritesRecords
 from services.writer.doctor import examine_all
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
@@ -113,6 +113,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
         telling=_telling(settings, engine, people),
     )
     require_policy(deps)
+    examine_all(deps)  # Before the first write, not only by the loop.
     return deps
 
 
@@ -134,18 +135,19 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
     shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
     return Connectors(
         readers=_readers(settings, engine, timeout=timeout),
-        writers={CRM: demo, **shelves},
+        writers=ByCrm({CRM: demo, **shelves}),
         vendors={CRM: CRM, **{one.name: one.vendor for one in accounts}},
     )
 
 
 def _readers(
     settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
-) -> dict[str, ReadsRecords]:
+) -> ByCrm[ReadsRecords]:
     accounts = accounts_of(settings.crms_read, settings.read_grants())
     others = readers(accounts, timeout=timeout)
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
-    return {CRM: demo, **{name: ShelfReader(one, engine, now) for name, one in others.items()}}
+    shelves = {name: ShelfReader(one, engine, now) for name, one in others.items()}
+    return ByCrm({CRM: demo, **shelves})
 
 
 def _writer(account: Account, engine: Any) -> Writer:

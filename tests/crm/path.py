@@ -16,10 +16,13 @@ import pytest
 
 from services.writer import acts, cards
 from services.writer.crm.shelf import Shelf, ShelfReader
+from services.writer.crm_reports import Level
+from services.writer.doctor import examine
 from shared.domain.proposal import FieldChange, ProposalKind
 from shared.domain.record import RecordRef
 from shared.domain.topics import Topic
 from shared.faultpoints import wire_killer
+from shared.policy import load_policy
 from tests.fakes.faulty_crm import Fault, status
 from tests.writer.world import POLICY_HEAD, World, running_world
 
@@ -117,6 +120,16 @@ class PathCases:
         card = cards.card(world.web, world.person("ada"), propose(stage, world, "Wren"))
         assert ("refuses the write" in card.guarantee) is stage.writer.is_conditional
         assert stage.reader.capabilities.conditional_write is stage.writer.is_conditional
+
+    def test_the_scopes_of_this_connector_are_understood(self, stage: Stage, world: World) -> None:
+        crm = stage.ref.crm
+        policy = load_policy(policy_of(stage))
+        reader, writer = world.worker.readers[crm], world.worker.writers[crm]
+        report = examine(crm, crm, reader, writer, policy, world.clock())
+        said = [one.text for one in report.findings if one.level is Level.BAD]
+        assert not [text for text in said if "read credential" in text or "lacks" in text], said
+        alone = examine(crm, crm, reader, None, policy, world.clock())
+        assert "no account here writes to it" in str(alone.problem)
 
     def test_a_failing_crm_gets_a_value_at_most_once_and_nothing_stays_unknown(
         self, stage: Stage, world: World

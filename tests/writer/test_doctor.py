@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from services.writer.crm_reports import Level, Report, problem_of
+from services.writer import policy_store
+from services.writer.crm_reports import Level, Report, problem_of, reports
+from services.writer.deps import ByCrm
 from services.writer.doctor import examine, examine_all
+from services.writer.policy_watch import follow
 from shared.crm import READERS
 from shared.crm.demo import DemoReader
 from shared.crm.rights import RIGHTS
 from shared.db import reading
 from shared.policy import load_policy
 from tests.fakes.crm_fixtures import WRITE
-from tests.writer.world import NEW_PHONE, World, running_world
+from tests.writer.world import NEW_PHONE, World, policy_text, running_world
 
 
 @pytest.fixture
@@ -145,3 +148,48 @@ def test_a_reader_that_can_write_keeps_every_approval_waiting_until_it_is_mended
     examine_all(world.worker)
     world.complete()
     assert world.in_crm() == NEW_PHONE
+
+
+def test_a_crm_that_is_only_read_keeps_its_approvals_waiting(world: World) -> None:
+    world.worker = replace(world.worker, writers=ByCrm(), vendors={"demo": "demo"})
+    examine_all(world.worker)
+    card = world.propose().id
+    world.approve(card)
+    world.pump()
+    world.complete()
+    row = world.change(card)
+    assert row is not None
+    assert row.state == "intended"
+    assert "no account here writes" in row.held
+
+
+def test_an_account_that_is_gone_is_told_no_more(world: World) -> None:
+    examine_all(world.worker)
+    world.worker = replace(world.worker, vendors={})
+    examine_all(world.worker)
+    with reading(world.worker.engine) as db:
+        assert reports(db) == ()
+
+
+def test_an_approval_whose_account_was_taken_away_waits(world: World) -> None:
+    card = world.propose().id
+    world.approve(card)
+    writers = world.worker.writers
+    world.worker = replace(world.worker, writers=ByCrm(), readers=ByCrm())
+    world.pump()
+    world.complete()
+    row = world.change(card)
+    assert row is not None
+    assert row.state == "intended"
+    world.worker = replace(world.worker, writers=writers, readers=world.web.readers)
+    world.complete()
+    assert world.in_crm() == NEW_PHONE
+
+
+def test_a_refused_credential_stops_writing_and_not_the_worker(world: World) -> None:
+    refused = DemoReader(world.crm.url, "no-token", clock=world.clock)
+    world.worker = replace(world.worker, readers=ByCrm({"demo": refused}))
+    world.worker.policy_file.write_text(policy_text(phone="per_hour = 7"))
+    follow(world.worker)
+    with reading(world.worker.engine) as db:
+        assert "could not be read" in str(policy_store.in_force(db).problem)

@@ -16,7 +16,7 @@ from services.audit.notes import sign_note
 from services.writer import acts, cards, handlers, schemas
 from services.writer.apply import complete
 from services.writer.crm.demo import DemoWriter
-from services.writer.deps import WebDeps, WorkerDeps
+from services.writer.deps import ByCrm, WebDeps, WorkerDeps
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
@@ -369,7 +369,7 @@ def running_world(
     with running_crm(folder) as crm:
         others = connect(engine, clock) if connect else ({}, {})
         demo = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
-        linked = {"demo": demo, **others[0]}
+        linked: Any = ByCrm({"demo": demo, **others[0]})
         worker = WorkerDeps(
             engine=engine,
             outbox=outbox,
@@ -381,7 +381,7 @@ def running_world(
                 log_keys=lambda: (log.vkey,),
             ),
             readers=linked,
-            writers={"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout), **others[1]},
+            writers=ByCrm({"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout), **others[1]}),
             policy_file=folder / "policy.toml",
         )
         web = WebDeps(
