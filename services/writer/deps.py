@@ -21,7 +21,6 @@ from shared.notifications.telling import Telling
 from shared.outbox import Outbox, Relay, UnitOfWork
 from shared.people_file import Account
 
-
 T = TypeVar("T")
 
 
