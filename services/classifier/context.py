@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from services.classifier.forms import form_values
 from shared.crm import Reader
+from shared.crm.finding import as_candidates
 from shared.domain.classification import Candidate
 from shared.domain.event import Event
 from shared.domain.record import Reading, RecordRef
@@ -113,4 +114,4 @@ def _contacts(found: Sequence[Reading], reader: Reader, reads: list[Reading]) ->
 
 def _candidates(readings: Sequence[Reading], how: str) -> tuple[Candidate, ...]:
     why = f"found by {how.replace('_', ' ')}"
-    return tuple(Candidate(record=r.ref, title=r.title, why=why) for r in readings[:10])
+    return tuple(as_candidates(readings[:10], why))

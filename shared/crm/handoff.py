@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Self
 
 from shared.crm.accounts import Account
 from shared.crm.duplicates import likely_duplicates, phone_key
+from shared.crm.finding import as_candidates
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.reader import COMMON_FIELDS
 from shared.domain.classification import Candidate
@@ -80,7 +81,7 @@ class HandOffReader:
         for key in ("email", "phone", "external_id"):
             if found := self.search(**{key: text.strip()}):
                 why = f"found in the export by {key.replace('_', ' ')}"
-                return [Candidate(record=one.ref, title=one.title, why=why) for one in found]
+                return as_candidates(found, why)
         return []
 
     def fields(self, object_type: str) -> dict[str, FieldMeta]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 from shared.crm import hubspot_fields, hubspot_history, hubspot_ours, hubspot_search
 from shared.crm.accounts import Account
 from shared.crm.duplicates import likely_duplicates
+from shared.crm.finding import candidates_by, first_found
 from shared.crm.hubspot_access import Access
 from shared.crm.hubspot_fields import TYPES
 from shared.crm.hubspot_history import ACTIVITIES, AT
@@ -119,31 +120,26 @@ class HubSpotReader:
         A contact's first e-mail address and its external id are looked up as they are now, the
         others in HubSpot's index, which learns of a change some seconds later.
         """
-        tries: tuple[tuple[str | None, Callable[[str], list[Reading]]], ...] = (
-            (email, self._by_email),
-            (phone, self._by_phone),
-            (external_id, self._by_external_id),
-            (order_number, self._by_order_number),
+        return first_found(
+            (
+                (email, self._by_email),
+                (phone, self._by_phone),
+                (external_id, self._by_external_id),
+                (order_number, self._by_order_number),
+            )
         )
-        for value, find in tries:
-            if value and (found := find(value)):
-                return found
-        return []
 
     @understood()
     def candidates(self, text: str) -> list[Candidate]:
         """Records by an e-mail address, phone, external, order or HubSpot's own number."""
-        tries: tuple[tuple[str, Callable[[str], list[Reading]]], ...] = (
+        ways = (
             ("email", self._by_email),
             ("phone", self._by_phone),
             ("external id", self._by_external_id),
             ("order number", self._by_order_number),
             ("record id", self._by_record_id),
         )
-        for how, find in tries:
-            if found := find(text.strip()):
-                return [_candidate(one, f"found by {how}") for one in found]
-        return []
+        return candidates_by(text, ways)
 
     @understood()
     def fields(self, object_type: str) -> dict[str, FieldMeta]:

@@ -16,6 +16,7 @@ from shared.crm import jobber_documents as documents
 from shared.crm.accounts import Account
 from shared.crm.client import Client
 from shared.crm.duplicates import likely_duplicates
+from shared.crm.finding import as_candidates
 from shared.crm.jobber_api import PATH, Connection, judged
 from shared.crm.jobber_fields import (
     APPLIES_TO,
@@ -140,10 +141,7 @@ class JobberReader:
         """Clients by an e-mail address or phone number that a person typed."""
         for key, why in (("email", "e-mail"), ("phone", "phone")):
             if readings := self.search(**{key: text}):
-                return [
-                    Candidate(record=one.ref, title=one.title, why=f"found by {why}")
-                    for one in readings
-                ]
+                return as_candidates(readings, f"found by {why}")
         return []
 
     def fields(self, object_type: str) -> dict[str, FieldMeta]:

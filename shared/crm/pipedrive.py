@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self
 
 from shared.crm.accounts import Account
 from shared.crm.client import Client
+from shared.crm.finding import Way, as_candidates, first_found
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.pipedrive_account import (
     Company,
@@ -113,14 +114,13 @@ class PipedriveReader:
         The last two are looked for in the own fields that the account names
         (``external_id_field`` of persons, ``order_field`` of deals).
         """
-        ways: tuple[tuple[str | None, Callable[[str], list[Reading]]], ...] = (
+        ways: tuple[tuple[str | None, Way], ...] = (
             (email, lambda value: self._people_of(self._finder.by_email(value))),
             (phone, lambda value: self._people_of(self._finder.by_phone(value))),
             (external_id, functools.partial(self._by_own_field, "external_id_field", "persons")),
             (order_number, functools.partial(self._by_own_field, "order_field", "deals")),
         )
-        found = (way(value) for value, way in ways if value)
-        return next((readings for readings in found if readings), [])
+        return first_found(ways)
 
     @understood()
     def candidates(self, text: str) -> list[Candidate]:
@@ -129,7 +129,7 @@ class PipedriveReader:
         for key in keys:
             if found := self.search(**{key: text.strip()}):
                 why = f"found by {key.replace('_', ' ')}"
-                return [Candidate(record=one.ref, title=one.title, why=why) for one in found]
+                return as_candidates(found, why)
         return []
 
     @understood()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from shared.crm.accounts import Account
 from shared.crm.client import Client
+from shared.crm.finding import candidates_by, first_found
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.salesforce_connection import (
     PEOPLE,
@@ -143,33 +144,26 @@ class SalesforceReader:
         order_number: str | None = None,
     ) -> list[Reading]:
         """Contacts, live leads and opportunities found by the first of these that finds any."""
-        ways: tuple[tuple[Callable[[str], list[Reading]], str | None], ...] = (
-            (self._by_email, email),
-            (self._by_phone, phone),
-            (self._by_external_id, external_id),
-            (self._by_order_number, order_number),
+        ways = (
+            (email, self._by_email),
+            (phone, self._by_phone),
+            (external_id, self._by_external_id),
+            (order_number, self._by_order_number),
         )
-        for way, key in ways:
-            if key and len(key) <= LONGEST and (found := way(key)):
-                return found
-        return []
+        return first_found((key, way) for key, way in ways if key and len(key) <= LONGEST)
 
     @understood()
     def candidates(self, text: str) -> list[Candidate]:
         """Records by an e-mail address, phone, external, order or case number, or id."""
-        typed = text.strip()
-        ways: dict[str, Callable[[str], list[Reading]]] = {
-            "email": self._by_email,
-            "phone": self._by_phone,
-            "external id": self._by_external_id,
-            "order number": self._by_order_number,
-            "case number": self._by_case_number,
-            "id": self._by_id,
-        }
-        for what, way in ways.items():
-            if 0 < len(typed) <= LONGEST and (found := way(typed)):
-                return [_candidate(one.ref, one.title, f"found by {what}") for one in found]
-        return []
+        ways = (
+            ("email", self._by_email),
+            ("phone", self._by_phone),
+            ("external id", self._by_external_id),
+            ("order number", self._by_order_number),
+            ("case number", self._by_case_number),
+            ("id", self._by_id),
+        )
+        return candidates_by(text, ways) if 0 < len(text.strip()) <= LONGEST else []
 
     @understood()
     def fields(self, object_type: str) -> dict[str, FieldMeta]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Self
 from shared.crm.accounts import Account
 from shared.crm.client import Client
 from shared.crm.duplicates import likely_duplicates
+from shared.crm.finding import candidates_by, first_found
 from shared.crm.kept import Kept
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.servicetitan_account import (
@@ -129,25 +130,25 @@ class ServiceTitanReader:
         order_number: str | None = None,
     ) -> list[Reading]:
         """Customers by e-mail or phone, bookings by external id, jobs by their number."""
-        finds: tuple[tuple[str | None, Callable[[str], list[Reading]]], ...] = (
-            (email, self._by_email),
-            (phone, self._by_phone),
-            (external_id, self._by_external_id),
-            (order_number, self._by_job_number),
+        return first_found(
+            (
+                (email, self._by_email),
+                (phone, self._by_phone),
+                (external_id, self._by_external_id),
+                (order_number, self._by_job_number),
+            )
         )
-        for value, find in finds:
-            if value and (found := find(value)):
-                return found
-        return []
 
     @understood()
     def candidates(self, text: str) -> list[Candidate]:
         """Records by what a person typed: address, phone, external id or job number."""
-        for key in ("email", "phone", "external_id", "order_number"):
-            if found := self.search(**{key: text.strip()}):
-                why = f"found by {key.replace('_', ' ')}"
-                return [Candidate(record=one.ref, title=one.title, why=why) for one in found]
-        return []
+        ways = (
+            ("email", self._by_email),
+            ("phone", self._by_phone),
+            ("external id", self._by_external_id),
+            ("order number", self._by_job_number),
+        )
+        return candidates_by(text, ways) if text.strip() else []
 
     @understood()
     def fields(self, object_type: str) -> dict[str, FieldMeta]:
