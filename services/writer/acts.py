@@ -220,6 +220,8 @@ def _decide_draft(
                 decided_by=person.id,
                 decided_at=rfc3339(unit.now),
                 reason=reason,
+                tried_at=None,
+                refused=None,
             )
         )
         if unit.db.execute(statement).rowcount != 1:

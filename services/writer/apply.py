@@ -371,6 +371,9 @@ def _one(work: Callable[[], Effect], change_id: str, deps: WorkerDeps) -> None:
     except (CRMUnavailable, Rejected) as error:
         log.warning("a change stays open", change=change_id, error=str(error))
         return
+    except Exception:
+        log.exception("a change stays open", change=change_id)
+        return
     if effect is not do_nothing:
         with deps.unit_of_work.begin() as unit:
             effect(unit)

@@ -89,10 +89,7 @@ class WritesRecords(Protocol):
         """The record that this change has touched. Raises `CRMUnavailable`."""
 
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
-        """The live record that the draft became. Raises as `update`."""
-
-    def promoted(self, change_id: str) -> RecordRef | None:
-        """The live record that this act has made, if it has. Raises `CRMUnavailable`."""
+        """The live record that the draft became, made once per change id. Raises as `update`."""
 
     def discard(self, draft: RecordRef, *, change_id: str) -> None:
         """Raises as `update`."""

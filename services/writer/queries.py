@@ -218,6 +218,7 @@ def _draft_row(row: Row[Any]) -> DraftRow:
         record=row.record,
         decided_by=row.decided_by,
         decided_at=parse_instant(row.decided_at) if row.decided_at else None,
+        refused=row.refused,
     )
 
 

@@ -31,6 +31,7 @@ from shared.crm.demo import CRM, DemoReader
 from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 from shared.crm.handoff import VENDOR
 from shared.db import open_database
+from shared.dead_letters import HANDLERS as LETTERS
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.figures import notice_measures
@@ -214,7 +215,7 @@ SERVICE = Service(
         handlers=HANDLERS,
         loops=tuple(Loop(name=name, seconds=every, run=run) for name, every, run in LOOPS),
         prefetch=PREFETCH,
-        alone=frozenset({Topic.RECEIPT_ISSUED}),
+        alone=frozenset({Topic.RECEIPT_ISSUED, *LETTERS}),
     ),
 )
 

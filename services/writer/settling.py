@@ -23,8 +23,8 @@ from shared.outbox import Unit
 
 # The source whose signed call-backs settle what a flow was handed.
 CALL_BACK = "hand-off"
-# Longer than handing one over can take with all its time-outs.
-IN_HAND = timedelta(minutes=2)
+# Longer than handing one over can take: a mail's time-out holds for each of about ten steps.
+IN_HAND = timedelta(minutes=10)
 NOT_DONE = "not-done"
 
 
@@ -132,7 +132,7 @@ def _reopen(db: Connection, change_id: str) -> None:
     db.execute(
         update(drafts)
         .where(drafts.c.change_id == change_id, drafts.c.state.in_(("promoting", "promoted")))
-        .values(state="open", record=None, decided_by=None, decided_at=None)
+        .values(state="open", record=None, decided_by=None, decided_at=None, tried_at=None)
     )
     db.execute(
         update(own_drafts)

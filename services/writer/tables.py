@@ -263,6 +263,8 @@ drafts = Table(
     Column("reason", Text),
     Column("decided_by", _ID),
     Column("decided_at", _AT),
+    Column("tried_at", _AT),
+    Column("refused", Text),
     Index("drafts_by_state", "state", "created_at"),
 )
 

@@ -340,7 +340,10 @@ class WorkItem:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftRow:
-    """A new record waiting in the CRM's space for drafts. ``state``: open, promoted, discarded."""
+    """A new record waiting in the CRM's space for drafts. ``state``: open, promoted, discarded.
+
+    ``refused`` is why the CRM did not take it, in its own words.
+    """
 
     change_id: str
     crm: str
@@ -353,6 +356,7 @@ class DraftRow:
     record: str | None
     decided_by: str | None
     decided_at: datetime | None
+    refused: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

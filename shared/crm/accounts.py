@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ class Account:
 
     name: str
     vendor: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(repr=False)
     sandbox_of: str | None = None
     grants: Grants | None = field(default=None, repr=False)
 
@@ -61,7 +62,7 @@ class Account:
             number = float(text)
         except ValueError:
             number = 0.0
-        if number <= 0:
+        if not 0 < number < math.inf:
             raise ConfigurationError(f"the CRM account [{self.name}]: {option} is no number")
         return number
 
@@ -100,9 +101,10 @@ def _option(name: str, key: str, value: Any) -> tuple[str, str]:
     if not key.endswith(FILE_ENDING):
         return key, str(value)
     try:
-        return key.removesuffix(FILE_ENDING), Path(str(value)).read_text(encoding="utf-8").strip()
+        text = Path(str(value)).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"the CRM account [{name}]: {key} cannot be read") from error
+    return key.removesuffix(FILE_ENDING), text.strip()
 
 
 def require_public(url: str, name: str) -> None:
@@ -110,7 +112,10 @@ def require_public(url: str, name: str) -> None:
 
     Raises `ConfigurationError`; a name that nobody knows at present is let through.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"the CRM account [{name}]: its address is none") from error
     if parts.scheme != "https" or not parts.hostname:
         raise ConfigurationError(f"the CRM account [{name}]: its address is no https:// address")
     try:

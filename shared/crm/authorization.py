@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 EARLY_SECONDS: Final = 60.0
@@ -25,7 +25,7 @@ class Authorization(Protocol):
 class Fixed:
     """Headers that stay as they are."""
 
-    given: Mapping[str, str]
+    given: Mapping[str, str] = field(repr=False)
 
     def headers(self) -> Mapping[str, str]:
         return self.given
@@ -42,7 +42,7 @@ def bearer(token: str) -> Fixed:
 class Token:
     """``seconds`` it is good for, by the word of whoever gave it."""
 
-    text: str
+    text: str = field(repr=False)
     seconds: float
 
 

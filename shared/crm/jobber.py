@@ -144,6 +144,7 @@ class JobberReader:
                 return as_candidates(readings, f"found by {why}")
         return []
 
+    @understood()
     def fields(self, object_type: str) -> dict[str, FieldMeta]:
         """The fields of an object type, by name; kept for some minutes."""
         if object_type not in TABLE:

@@ -34,7 +34,7 @@ SHARE: Final = 0.25
 BURST: Final = 0.1
 # Where Jobber says "too much" and does not say how much.
 UNTOLD_SECONDS: Final = 1.0
-_TROUBLE: Final = frozenset({"INTERNAL_SERVER_ERROR", "INTERNAL_ERROR", "TIMEOUT"})
+TROUBLE: Final = frozenset({"INTERNAL_SERVER_ERROR", "INTERNAL_ERROR", "TIMEOUT"})
 
 
 @dataclass
@@ -116,7 +116,7 @@ def judged(answer: Answer) -> Rejected | CRMUnavailable | None:
         return None
     if is_throttled(answer):
         return throttled(answer)
-    if answer.status >= 500 or codes(found) & _TROUBLE:
+    if answer.status >= 500 or codes(found) & TROUBLE:
         return CRMUnavailable(answer.reason)
     return Rejected(answer.reason)
 

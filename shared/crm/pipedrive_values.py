@@ -6,6 +6,7 @@ objects there and their ``value`` here, choices of several their numbers, as ing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -186,9 +187,12 @@ def _required(value: Scalar, fits: bool, name: str, what: str) -> Scalar:
 def _number(name: str, value: Scalar) -> int | float:
     try:
         text = str(_required(value, not isinstance(value, bool), name, "a number"))
-        return int(text) if text.lstrip("-").isdigit() else float(text)
+        number = int(text) if text.lstrip("-").isdigit() else float(text)
     except ValueError as error:
         raise Rejected(f"{name} is a number") from error
+    if not math.isfinite(number):
+        raise Rejected(f"{name} is a number")
+    return number
 
 
 def _is_date(text: str) -> bool:

@@ -200,7 +200,10 @@ class ServiceTitanReader:
         """Read anew, so that a contact that the feed has not taken back yet finds nobody."""
         found = []
         for id_ in self._contacts.customers(key):
-            row = self._get(RECORDS["customers"], id=id_)
+            try:
+                row = self._get(RECORDS["customers"], id=id_)
+            except NotFound:
+                continue  # Gone since the feed told of it.
             contacts = list(self._contacts_of("customers", id_))
             if row.get("mergedToId") is None and key in _keys(contacts, field):
                 found.append(self._reading("customers", row, contacts))

@@ -142,12 +142,16 @@ def rejection(answer: Answer) -> Rejected:
     return NotFound(answer.reason) if answer.status == 404 else Rejected(answer.reason)
 
 
+# What reading a value of another shape than expected can raise.
+_MISREAD = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, ValidationError)
+
+
 @contextmanager
 def understood() -> Iterator[None]:
     """`CRMUnavailable` for a 200 of a shape that this CRM does not give: it is not itself."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError, ValidationError) as error:
+    except _MISREAD as error:
         raise CRMUnavailable("the CRM's answer has an unknown form") from error
 
 

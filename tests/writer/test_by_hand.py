@@ -183,7 +183,7 @@ def test_a_death_between_sent_and_handed_over_loses_nothing(office: Office) -> N
         db.execute(update(changes).where(changes.c.id == change).values(held=None))
     with pytest.raises(Conflict):
         office.say(change, "done")
-    office.world.clock.forward(minutes=3)
+    office.world.clock.forward(minutes=11)
     office.world.complete()
     office.say(change, "done")
     assert office.state(card) == "applied"
@@ -236,7 +236,7 @@ def test_a_lead_that_may_have_arrived_waits_for_a_word(office: Office, *, has_ef
     assert office.world.topics().count("draft.promoted") == 0
     with pytest.raises(Conflict, match="this moment"):
         office.say(change, "failed")
-    office.world.clock.forward(minutes=3)
+    office.world.clock.forward(minutes=11)
     office.say(change, "done" if has_effect else "failed")
     office.world.promote_drafts()
     assert office.draft(change).state == ("promoted" if has_effect else "open")

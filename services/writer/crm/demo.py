@@ -91,14 +91,20 @@ class DemoWriter:
             raise Rejected(f"the demo CRM keeps no drafts in {ref.crm}/{ref.type}")
         body = {"type": "contacts", "fields": dict(fields), "change_id": change_id}
         row = self._write("POST", "/api/drafts", body)
-        confirm(lambda: (row["type"], row["change_id"]), ("drafts", change_id))
+        said = ("drafts", change_id, True)
+        confirm(lambda: (row["type"], row["change_id"], bool(row["id"])), said)
         return _ref(row)
 
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
-        """The live contact that the draft became."""
+        """The live contact that the draft became; one that an earlier try made is found."""
+        _require_draft(draft)
+        if (made := self.promoted(change_id)) is not None:
+            return made
         data = self._close_draft("/api/drafts/{id}/promote", draft, change_id)
-        confirm(lambda: data["contact"]["change_id"], change_id)
-        return _ref(data["contact"])
+        contact = data.get("contact") or {}
+        said = (change_id, True)
+        confirm(lambda: (contact["change_id"], bool(contact["type"] and contact["id"])), said)
+        return _ref(contact)
 
     def promoted(self, change_id: str) -> RecordRef | None:
         """The live contact that this act has made, if it has. Raises `CRMUnavailable`."""
@@ -125,8 +131,7 @@ class DemoWriter:
             return tuple(self._read("/api/me", {})["scopes"])
 
     def _close_draft(self, template: str, draft: RecordRef, change_id: str) -> dict[str, Any]:
-        if draft.crm != CRM or draft.type != "drafts":
-            raise Rejected(f"{draft} is no draft of the demo CRM")
+        _require_draft(draft)
         data = self._write("POST", template, {"change_id": change_id}, id=draft.id)
         confirm(lambda: (data["draft"]["id"], data["draft"]["change_id"]), (draft.id, change_id))
         return data
@@ -145,6 +150,11 @@ class DemoWriter:
         if not isinstance(answer.data, dict):
             raise OutcomeUnknown(answer.reason)
         return answer.data
+
+
+def _require_draft(draft: RecordRef) -> None:
+    if draft.crm != CRM or draft.type != "drafts":
+        raise Rejected(f"{draft} is no draft of the demo CRM")
 
 
 def _judged(answer: Answer) -> Rejected | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -137,6 +138,9 @@ def _custom(value_type: str, name: str, value: Scalar) -> str | float | bool | N
     if value_type != "NUMERIC":
         return "" if value is None else str(value)
     try:
-        return float(str(value))
+        number = float(str(value))
     except ValueError as error:
         raise Rejected(f"{name} is a number") from error
+    if not math.isfinite(number):
+        raise Rejected(f"{name} is a number")
+    return number

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.sending import Sender
-from shared.crm.jobber_api import PATH, Connection, errors, is_throttled, throttled
+from shared.crm.jobber_api import PATH, TROUBLE, Connection, codes, errors, is_throttled, throttled
 from shared.crm.jobber_documents import CUSTOM_FIELDS
 from shared.crm.transport import Answer
 from shared.errors import CRMUnavailable, Rejected
@@ -230,7 +230,8 @@ def judged(answer: Answer) -> Rejected | CRMUnavailable | OutcomeUnknown | None:
     if is_throttled(answer):
         return throttled(answer)
     # Without ``data`` nothing was carried out: https://spec.graphql.org/October2021/#sec-Errors
-    if answer.status < 500 and "data" not in answer.data:
+    is_trouble = codes(errors(answer)) & TROUBLE
+    if answer.status < 500 and "data" not in answer.data and not is_trouble:
         return Rejected(answer.reason)
     return OutcomeUnknown(answer.reason)
 

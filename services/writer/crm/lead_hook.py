@@ -26,7 +26,7 @@ def hook_of(account: Account) -> Callable[[str, Mapping[str, Scalar]], None]:
     if account.options.get("private_address") != "yes":
         require_public(url, account.name)
     parts = urlsplit(url)
-    if parts.query or parts.fragment or "{" in parts.path or not parts.netloc:
+    if parts.query or parts.fragment or set("{}") & set(parts.path) or not parts.netloc:
         raise ConfigurationError(f"the CRM account [{account.name}]: url is no plain address")
     path = parts.path or "/"
     sender = Sender(

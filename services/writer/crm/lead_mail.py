@@ -46,7 +46,7 @@ class _Inbox:
         self._form = FORMATS[_one_of(account, "format", FORMATS, "text")]
         self._vendor = account.options.get("vendor_name", account.name)
         self._timeout = account.number("timeout", 20.0)
-        self._context = ssl.create_default_context(cadata=account.options.get("smtp_ca"))
+        self._context = _context(account)
 
     def send(self, change_id: str, fields: Mapping[str, Scalar]) -> None:
         """Raises `CRMUnavailable`, `Rejected` (certainly not sent), or `OutcomeUnknown`."""
@@ -129,3 +129,12 @@ def _one_of(account: Account, option: str, known: Mapping[str, object], default:
         choice = " or ".join(known)
         raise ConfigurationError(f"the CRM account [{account.name}]: {option} is {choice}")
     return given
+
+
+def _context(account: Account) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=account.options.get("smtp_ca"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigurationError(
+            f"the CRM account [{account.name}]: smtp_ca is no certificate"
+        ) from error

@@ -142,7 +142,7 @@ class ServiceTitanWriter:
             raise Rejected("new leads need the option booking_provider or campaign_id")
         body = {"campaignId": _whole(self._campaign), "summary": _summary(fields, change_id)}
         row = self._write("POST", LEADS, body)
-        confirm(lambda: _mark(change_id) in row["summary"], True)
+        confirm(lambda: (_mark(change_id) in row["summary"], bool(row["id"])), (True, True))
         return self._made("leads", row)
 
     def find(self, change_id: str) -> RecordRef | None:
@@ -188,7 +188,8 @@ class ServiceTitanWriter:
             path = CUSTOMER_CONTACTS + "/{contact}"
             row = self._write("PATCH", path, {"value": value}, id=ref.id, contact=contact)
         confirm(
-            lambda: row["type"] in CONTACTS[field] and str(row["id"]), contact or str(row["id"])
+            lambda: (row["type"] in CONTACTS[field], contact in {None, str(row["id"])}),
+            (True, True),
         )
 
     def _book(self, fields: Mapping[str, Scalar], change_id: str) -> RecordRef:
@@ -201,7 +202,7 @@ class ServiceTitanWriter:
             "contacts": _contacts(fields),
         }
         row = self._write("POST", PROVIDED, body, provider=self._provider)
-        confirm(lambda: row["externalId"], change_id)
+        confirm(lambda: (row["externalId"], bool(row["id"])), (change_id, True))
         return self._made("bookings", row)
 
     def _made(self, type_: str, row: Mapping[str, Any]) -> RecordRef:
@@ -215,7 +216,7 @@ class ServiceTitanWriter:
             asked = {**params, "page": str(number), "pageSize": str(PAGE_SIZE)}
             answer = self._sender.read("GET", template, params=asked, tenant=self._tenant.id, **ids)
             with understood():
-                rows, has_more = answer.data["data"], answer.data["hasMore"]
+                rows, has_more = list(answer.data["data"]), answer.data["hasMore"]
             yield from rows
             if not has_more:
                 return

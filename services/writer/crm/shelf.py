@@ -81,13 +81,10 @@ class Shelf:
             return RecordRef(crm=self._crm, type=DRAFTS, id=row.change_id)
         return self._writer.find(change_id)
 
-    def promoted(self, change_id: str) -> RecordRef | None:
-        return self._writer.find(change_id)
-
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
         """A live person in the CRM, made once. Raises as the CRM's writer does."""
         row = _row(self._engine, self._crm, draft)
-        record = self.promoted(change_id)
+        record = self._writer.find(change_id)
         if record is None:
             record = self._writer.create(json.loads(row.fields), change_id=change_id)
         self._close(row, "promoted", change_id, record)
