@@ -40,10 +40,8 @@ class DemoReader:
     names: ClassVar[Mapping[str, str]] = {name: name for name in COMMON_FIELDS}
     capabilities: ClassVar[Capabilities] = Capabilities(
         conditional_write=True,
-        idempotent_create=False,
         field_history=True,
         writable_stage=True,
-        apply_by_hand=False,
     )
 
     def __init__(

@@ -32,10 +32,6 @@ class HandOffReader:
     people = PEOPLE
     names: ClassVar[Mapping[str, str]] = {name: name for name in COMMON_FIELDS}
     capabilities: ClassVar[Capabilities] = Capabilities(
-        conditional_write=False,
-        idempotent_create=False,
-        field_history=False,
-        writable_stage=False,
         apply_by_hand=True,
     )
 

@@ -43,11 +43,9 @@ class HubSpotReader:
 
     people = PEOPLE
     capabilities: ClassVar[Capabilities] = Capabilities(
-        conditional_write=False,
         idempotent_create=True,
         field_history=True,
         writable_stage=True,
-        apply_by_hand=False,
     )
 
     def __init__(

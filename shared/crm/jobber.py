@@ -66,13 +66,7 @@ class JobberReader:
 
     people = "clients"
     names: ClassVar[Mapping[str, str]] = NAMES
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        conditional_write=False,
-        idempotent_create=False,
-        field_history=False,
-        writable_stage=False,
-        apply_by_hand=False,
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(
         self, account: Account, *, timeout: float = 2.0, clock: Callable[[], datetime] = now

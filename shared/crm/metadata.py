@@ -28,13 +28,13 @@ class FieldMeta:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a CRM can guarantee, so that the approval page can say it."""
+    """What a CRM can guarantee, so that the approval page can say it; what is not named it cannot."""
 
-    conditional_write: bool
-    idempotent_create: bool
-    field_history: bool
-    writable_stage: bool
-    apply_by_hand: bool
+    conditional_write: bool = False
+    idempotent_create: bool = False
+    field_history: bool = False
+    writable_stage: bool = False
+    apply_by_hand: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,11 +60,8 @@ class PipedriveReader:
         "address": "postal_address",
     }
     capabilities: ClassVar[Capabilities] = Capabilities(
-        conditional_write=False,
-        idempotent_create=False,
         field_history=True,
         writable_stage=True,
-        apply_by_hand=False,
     )
 
     def __init__(

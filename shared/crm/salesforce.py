@@ -109,7 +109,6 @@ class SalesforceReader:
             idempotent_create=self._has_mark_field,
             field_history=True,
             writable_stage=True,
-            apply_by_hand=False,
         )
 
     @understood()

@@ -66,15 +66,9 @@ class ServiceTitanReader:
         "city": "address.city",
         "postal_code": "address.zip",
     }
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        conditional_write=False,
-        # A booking is found again by its ``externalId``; that the vendor refuses a second one with
-        # the same id is written nowhere.
-        idempotent_create=False,
-        field_history=False,
-        writable_stage=False,
-        apply_by_hand=False,
-    )
+    # A booking is found again by its ``externalId``; that the vendor refuses a second one with the
+    # same is said nowhere, so no create counts as idempotent.
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(
         self,
