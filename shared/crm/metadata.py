@@ -28,7 +28,7 @@ class FieldMeta:
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a CRM can guarantee, so that the approval page can say it; what is not named it cannot."""
+    """What a CRM can guarantee, so that the approval page can say it: nothing that is not named."""
 
     conditional_write: bool = False
     idempotent_create: bool = False
