@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.product import Client, Product, eventually, running
 
 WIDE = {"width": 1280, "height": 900}
 NARROW = {"width": 390, "height": 844}
 Open = Callable[..., "Watched"]
+# On a machine with other work, too.
+PATIENCE_MS = 40_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass(kw_only=True)
@@ -67,7 +70,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
     def open_(**options: Any) -> Watched:
         context = browser.new_context(**{"viewport": WIDE, "color_scheme": "light", **options})
-        context.set_default_timeout(40_000)
+        context.set_default_timeout(PATIENCE_MS)
         watched = Watched(page=context.new_page(), context=context)
         watched.listen()
         opened.append(watched)

@@ -28,7 +28,8 @@ BOUND_TO_A_FILE = (
     "tests/audit/test_ledger.py::test_the_verifier_names_the_tampered_entry",
     "tests/shared/test_web.py::test_hooks_pay_for_no_session_and_no_person",
 )
-LEAST_PASSED = 700
+# It was 910 when this was measured.
+LEAST_PASSED = 900
 
 
 # Several minutes where the machine has other work, too.

@@ -77,12 +77,12 @@ class Hooked:
 
 
 @pytest.fixture
-def hooked(engine: Engine) -> Iterator[Hooked]:
+def hooked(engine: Engine, patience: float) -> Iterator[Hooked]:
     flow = Flow()
     faulty = FaultyCrm(flow)
     with served(faulty) as url:
         given = account(way="hook", url=f"{url}/hooks/catch/1/secret/", private_address="yes",
-                        timeout="0.5")  # fmt: skip
+                        timeout=str(patience))  # fmt: skip
         yield Hooked(flow=flow, faulty=faulty, writer=HandOff(given, engine, now))
 
 

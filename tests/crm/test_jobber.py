@@ -44,7 +44,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 
 @pytest.fixture
-def stage(running: Running) -> Stage:
+def stage(running: Running, patience: float) -> Stage:
     running.jobber.add(
         "requests",
         clientId=running.dana.id,
@@ -53,8 +53,8 @@ def stage(running: Running) -> Stage:
         source="Website",
     )
     return Stage(
-        reader=running.reader(timeout=1.0),
-        writer=running.writer(timeout=1.0),
+        reader=running.reader(timeout=patience),
+        writer=running.writer(timeout=patience),
         fake=running.fake,
         ref=running.dana,
         field="firstName",
@@ -68,6 +68,8 @@ def stage(running: Running) -> Stage:
             "stage": ("requests", "requestStatus"),
             "owner": ("requests", "salespersonId"),
         },
+        conditional=False,
+        knows_history=False,
         lead={
             "first_name": "Sam",
             "last_name": "Okafor",
@@ -234,7 +236,7 @@ def test_the_wait_is_what_is_missing_over_what_comes_back(running: Running) -> N
 
 
 def test_few_points_left_mean_few_calls_before_jobber_says_no(running: Running) -> None:
-    reader = running.reader(calls="100", share="1")
+    reader = running.reader(timeout=2, calls="100", share="1")
     running.jobber.points, running.jobber.restored = 200.0, 1.0
     answered = 0
     with pytest.raises(CRMUnavailable, match="rate limit"):
@@ -524,7 +526,7 @@ def test_a_document_or_key_that_is_not_listed_is_never_sent(running: Running) ->
 def test_a_read_grant_cannot_write(running: Running) -> None:
     from services.writer.crm.jobber import JobberWriter
 
-    writer = JobberWriter(running.account("read"), timeout=0.5)
+    writer = JobberWriter(running.account("read"), timeout=5)
     with pytest.raises(Rejected, match="may not write"):
         writer.update(running.dana, {"firstName": "Wren"}, change_id="c")
     assert running.jobber.done == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -230,4 +229,6 @@ def test_a_removed_or_unknown_record_is_an_answer_of_the_contract(running: Runni
     ref = RecordRef(crm="jobber", type="clients", id=gid("Client", 999))
     with pytest.raises(Rejected):
         running.writer().update(ref, {"firstName": "x"}, change_id="c")
-    assert json.dumps(running.jobber.log[-1][2])
+    _, name, variables = running.jobber.log[-1]
+    assert (name, variables["id"]) == ("clientEdit", ref.id)
+    assert running.jobber.done == 0

@@ -32,8 +32,8 @@ from tests.fakes.pipedrive_stage import (
 
 
 @pytest.fixture
-def double(pipedrive_proxy: tuple[str, Any]) -> Iterator[Double]:
-    with running(pipedrive_proxy) as double:
+def double(pipedrive_proxy: tuple[str, Any], patience: float) -> Iterator[Double]:
+    with running(pipedrive_proxy, patience) as double:
         yield double
 
 
@@ -56,6 +56,8 @@ class TestPipedrive(ConnectorCases):
                 "stage": ("deals", "stage_id"),
                 "read_only": ("persons", "add_time"),
             },
+            conditional=False,
+            knows_history=True,
             lead=NEW,
             too_many=status(429, x_ratelimit_reset="2", x_ratelimit_remaining="0"),
             wait=2.0,

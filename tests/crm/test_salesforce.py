@@ -26,8 +26,8 @@ TOO_MANY = b'[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LI
 
 
 @pytest.fixture
-def fake() -> Iterator[Salesforce]:
-    with running_salesforce() as fake:
+def fake(patience: float) -> Iterator[Salesforce]:
+    with running_salesforce(patience) as fake:
         yield fake
 
 
@@ -38,7 +38,7 @@ def dana(fake: Salesforce) -> RecordRef:
 
 @pytest.fixture
 def reader(fake: Salesforce) -> SalesforceReader:
-    return SalesforceReader.of(fake.account(READ_CLIENT), 0.5)
+    return SalesforceReader.of(fake.account(READ_CLIENT), fake.patience)
 
 
 @pytest.fixture
@@ -67,6 +67,8 @@ def stage(
             "sensitive": ("contacts", "Tax_Number__c"),
             "read_only": ("contacts", "Score__c"),
         },
+        conditional=True,
+        knows_history=True,
         lead={"first_name": "Nora", "last_name": "Fields", "email": "nora@example.com"},
         too_many=status(403, TOO_MANY),
         version=lambda: reader.read(dana).version,
@@ -150,7 +152,7 @@ def test_a_number_is_found_in_any_spelling_on_both_sides(
 def test_without_a_region_a_number_is_compared_by_its_national_digits(
     fake: Salesforce, dana: RecordRef
 ) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, region=""), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, region=""), 5)
     fake.org.put("Contact", LastName="Other", Phone="(202) 555-0101 77")
     assert [one.ref for one in reader.search(phone="+12025550101")] == [dana]
     assert [one.ref for one in reader.search(phone="202 555 0101")] == [dana]
@@ -167,10 +169,10 @@ def test_only_live_leads_are_found(fake: Salesforce, reader: SalesforceReader) -
 def test_external_and_order_numbers_are_looked_for_where_the_account_says(
     fake: Salesforce, dana: RecordRef
 ) -> None:
-    plain = SalesforceReader.of(fake.account(READ_CLIENT), 0.5)
+    plain = SalesforceReader.of(fake.account(READ_CLIENT), 5)
     assert plain.search(external_id="K-77", order_number="R-1001") == []
     more = {"external_id_field": "Customer_Number__c", "order_number_field": "Order_Number__c"}
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, **more), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, **more), 5)
     assert [one.ref for one in reader.search(external_id="k-77")] == [dana]
     [deal] = reader.search(order_number="R-1001")
     assert (deal.ref.id, deal.fields["contact_id"]) == (fake.deal, dana.id)
@@ -352,7 +354,7 @@ def test_descriptions_are_asked_for_again_only_when_old_and_then_by_condition(
 
 
 def test_what_may_be_updated_is_told_as_the_user_sees_it(fake: Salesforce) -> None:
-    writing = SalesforceReader.of(fake.account(WRITE_CLIENT), 0.5).fields("contacts")
+    writing = SalesforceReader.of(fake.account(WRITE_CLIENT), 5).fields("contacts")
     assert {name for name, one in writing.items() if one.read_only} >= {
         "Level__c",
         "OwnerId",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def other(fake: Salesforce) -> Iterator[SimpleSalesforce]:
 
 def recorded(name: str) -> bytes:
     path = RECORDED / f"{name}.json"
-    if not path.exists():
+    if not path.exists() and os.environ.get("CI") != "true":
         pytest.skip("the recorded answers are not beside the repository")
     return path.read_bytes()
 
@@ -88,7 +89,7 @@ def recorded(name: str) -> bytes:
 def test_a_recorded_refusal_is_one(
     fake: Salesforce, name: str, code: int, meaning: type[Exception], said: str
 ) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT), 5)
     writer = SalesforceWriter.of(fake.account(WRITE_CLIENT))
     dana = RecordRef(crm="salesforce", type="contacts", id=fake.contact)
     fault = status(code, recorded(name))
@@ -111,7 +112,7 @@ def test_a_recorded_creation_names_the_record() -> None:
 def test_recorded_rows_are_read_and_their_page_is_followed_only_on_the_same_host(
     fake: Salesforce,
 ) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT), 5)
     page = json.loads(recorded("leads-list"))
     fake.script("read", status(200, json.dumps(page).encode()))
     rows = reader._ask("SELECT City FROM Lead")
@@ -238,7 +239,7 @@ def test_it_writes_makes_and_upserts(fake: Salesforce, other: SimpleSalesforce) 
 
 def test_its_condition_is_kept(fake: Salesforce, other: SimpleSalesforce) -> None:
     dana = RecordRef(crm="salesforce", type="contacts", id=fake.contact)
-    stamp = SalesforceReader.of(fake.account(READ_CLIENT), 0.5)._client.get(
+    stamp = SalesforceReader.of(fake.account(READ_CLIENT), 5)._client.get(
         f"/sobjects/Contact/{fake.contact}"
     ).headers["Last-Modified"]  # fmt: skip
     fake.edit(dana, "Title", "Head", by="Robin")

@@ -61,7 +61,7 @@ def with_key(fake: Salesforce, folder: Path, key: RSAPrivateKey, **more: str) ->
 def test_a_signed_assertion_lets_us_in_without_a_secret(
     fake: Salesforce, tmp_path: Path, key: RSAPrivateKey
 ) -> None:
-    reader = SalesforceReader.of(with_key(fake, tmp_path, key), 0.5)
+    reader = SalesforceReader.of(with_key(fake, tmp_path, key), 5)
     assert reader.read(dana(fake)).title == "Dana Miller"
     assert reader._connection.login.user() == fake.reader.id
 
@@ -72,7 +72,7 @@ def test_a_signed_assertion_lets_us_in_without_a_secret(
 def test_an_assertion_about_another_is_refused(
     fake: Salesforce, tmp_path: Path, key: RSAPrivateKey, wrong: dict[str, str]
 ) -> None:
-    reader = SalesforceReader.of(with_key(fake, tmp_path, key, **wrong), 0.5)
+    reader = SalesforceReader.of(with_key(fake, tmp_path, key, **wrong), 5)
     with pytest.raises(Rejected, match="invalid assertion"):
         reader.read(dana(fake))
 
@@ -84,7 +84,7 @@ def test_an_assertion_of_another_key_is_refused(
     stranger = new_rsa_key(public_exponent=65537, key_size=2048)
     fake.api.sign_in.clients["jwt-client"] = AppClient(user=fake.reader, key=stranger.public_key())
     with pytest.raises(Rejected, match="invalid assertion"):
-        SalesforceReader.of(account, 0.5).read(dana(fake))
+        SalesforceReader.of(account, 5).read(dana(fake))
 
 
 def test_what_is_no_rsa_key_is_a_fault_of_the_configuration(fake: Salesforce) -> None:
@@ -94,7 +94,7 @@ def test_what_is_no_rsa_key_is_a_fault_of_the_configuration(fake: Salesforce) ->
     for text in ("no key at all", curve.decode()):
         account = fake.account("x", private_key=text, username="reader@example.com")
         with pytest.raises(ConfigurationError, match="private_key") as caught:
-            connect(account, 0.5)
+            connect(account, 5)
         assert text not in str(caught.value)
 
 
@@ -110,11 +110,11 @@ def test_a_wrong_option_is_named(fake: Salesforce, option: str, value: str) -> N
 
 def test_an_address_in_the_own_network_is_refused_unless_it_is_allowed(fake: Salesforce) -> None:
     with pytest.raises(ConfigurationError, match="address"):
-        connect(fake.account(READ_CLIENT, private_address="no"), 0.5)
+        connect(fake.account(READ_CLIENT, private_address="no"), 5)
 
 
 def test_a_session_that_ended_is_renewed_once_for_reads_and_writes(fake: Salesforce) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT), 5)
     writer = SalesforceWriter.of(fake.account(WRITE_CLIENT))
     for number in range(2):
         version = reader.read(dana(fake)).version
@@ -136,7 +136,7 @@ def test_a_session_that_nobody_accepts_is_refused_after_one_new_token(fake: Sale
 
 
 def test_a_wrong_secret_is_refused_and_never_named(fake: Salesforce) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, client_secret="wrong-secret"), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, client_secret="wrong-secret"), 5)
     with pytest.raises(Rejected, match="invalid client") as caught:
         reader.read(dana(fake))
     assert "wrong-secret" not in str(caught.value)
@@ -170,7 +170,7 @@ def test_a_sign_in_in_trouble_is_an_outage_and_no_write(fault: Fault) -> None:
 
 
 def test_another_version_is_one_option_away(fake: Salesforce) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, version="v64.0"), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, version="v64.0"), 5)
     reader.read(dana(fake))
     assert {one.path.split("/")[3] for one in fake.api.requests if "data" in one.path} == {"v64.0"}
 
@@ -178,7 +178,7 @@ def test_another_version_is_one_option_away(fake: Salesforce) -> None:
 def test_the_registries_make_both_sides_of_an_account_by_its_name(fake: Salesforce) -> None:
     account = fake.account(READ_CLIENT)
     sandbox = Account(name="sf-sandbox", vendor="salesforce", options=account.options)
-    made = readers([account, sandbox], timeout=0.5)
+    made = readers([account, sandbox], timeout=5)
     assert {name: one.crm for name, one in made.items()} == {
         "salesforce": "salesforce",
         "sf-sandbox": "sf-sandbox",
@@ -189,7 +189,7 @@ def test_the_registries_make_both_sides_of_an_account_by_its_name(fake: Salesfor
 
 
 def test_the_rights_are_told_by_the_crm_itself(fake: Salesforce) -> None:
-    reading = SalesforceReader.of(fake.account(READ_CLIENT), 0.5).scopes()
+    reading = SalesforceReader.of(fake.account(READ_CLIENT), 5).scopes()
     assert {right.partition(":")[2] for right in reading} == {"read"}
     writing = SalesforceWriter.of(fake.account(WRITE_CLIENT)).scopes()
     assert {right for right in writing if not right.endswith(":read")} == {
@@ -254,7 +254,7 @@ def test_other_words_about_limits_stop_nothing(text: str) -> None:
 
 
 def test_the_limit_of_the_day_is_told_and_ends_our_calls(fake: Salesforce) -> None:
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, limit_pause="30"), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, limit_pause="30"), 1.5)
     fake.api.limit = 8
     read = 0
     with pytest.raises(CRMUnavailable):
@@ -270,6 +270,6 @@ def test_the_limit_of_the_day_is_told_and_ends_our_calls(fake: Salesforce) -> No
 
 
 def test_the_share_of_a_day_is_its_rate(fake: Salesforce) -> None:
-    pace = connect(fake.account(READ_CLIENT, calls_per_day="86400", share="0.5"), 0.5).pace
+    pace = connect(fake.account(READ_CLIENT, calls_per_day="86400", share="0.5"), 5).pace
     assert (pace._rate, pace._burst) == (0.5, 1800.0)
-    assert isinstance(SalesforceReader.of(fake.account(READ_CLIENT), 0.5)._client, Client)
+    assert isinstance(SalesforceReader.of(fake.account(READ_CLIENT), 5)._client, Client)

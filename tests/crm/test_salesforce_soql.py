@@ -99,7 +99,7 @@ def test_wildcards_are_ours_alone() -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_search_is_widened_by_what_it_looks_for(fake: Salesforce, text: str) -> None:
     more = {"external_id_field": "Customer_Number__c", "order_number_field": "Order_Number__c"}
-    reader = SalesforceReader.of(fake.account(READ_CLIENT, **more), 0.5)
+    reader = SalesforceReader.of(fake.account(READ_CLIENT, **more), 5)
     writer = SalesforceWriter.of(fake.account(WRITE_CLIENT))
     assert reader.search(email=f"{text}@example.com") == []
     assert reader.search(phone=f"{text}2025550", external_id=text, order_number=text) == []

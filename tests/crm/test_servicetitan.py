@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.registry import writer_of
 from services.writer.crm.servicetitan import ALLOWED, ServiceTitanWriter
 from shared.crm import Account, readers
+from shared.crm.authorization import EARLY_SECONDS
 from shared.crm.servicetitan import ServiceTitanReader
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
@@ -34,6 +34,8 @@ class Tenant:
     faulty: FaultyCrm
     url: str
     auth_url: str
+    # How long the clients wait for an answer, in seconds.
+    patience: float = 5.0
 
     def account(self, who: str, **options: str) -> Account:
         given = {
@@ -50,10 +52,10 @@ class Tenant:
         return Account(name=CRM, vendor=CRM, options=given)
 
     def reader(self, **options: str) -> ServiceTitanReader:
-        return ServiceTitanReader.of(self.account("reader", **options), 0.5)
+        return ServiceTitanReader.of(self.account("reader", **options), self.patience)
 
     def writer(self, **options: str) -> ServiceTitanWriter:
-        given = {"timeout": "0.5", "booking_provider": "77", **options}
+        given = {"timeout": str(self.patience), "booking_provider": "77", **options}
         return ServiceTitanWriter.of(self.account("writer", **given))
 
     def value(self, ref: RecordRef, field: str) -> Scalar:
@@ -65,6 +67,9 @@ class Tenant:
     def writes(self) -> list[tuple[str, str]]:
         return [call for call in self.faulty.calls if call[0] != "GET"]
 
+    def arrivals(self, kind: str) -> list[float]:
+        return self.faulty.arrivals(lambda call: (call[0] == "GET") is (kind == "read"))
+
     def effects(self) -> int:
         return self.crm.changes
 
@@ -73,12 +78,12 @@ class Tenant:
 
 
 @pytest.fixture
-def tenant() -> Iterator[Tenant]:
+def tenant(patience: float) -> Iterator[Tenant]:
     crm = ServiceTitan()
     faulty = FaultyCrm(crm)
     with ExitStack() as stack:
         url, auth_url = stack.enter_context(served(faulty)), stack.enter_context(served(crm.auth))
-        yield Tenant(crm=crm, faulty=faulty, url=url, auth_url=auth_url)
+        yield Tenant(crm=crm, faulty=faulty, url=url, auth_url=auth_url, patience=patience)
     assert crm.forbidden() == [], "no call deletes, merges or moves a stage"
 
 
@@ -108,6 +113,8 @@ def stage(tenant: Tenant, dana: RecordRef) -> Stage:
             "stage": ("leads", "status"),
             "read_only": ("customers", "active"),
         },
+        conditional=False,
+        knows_history=False,
         lead={
             "first_name": "Wren",
             "last_name": "Field",
@@ -202,11 +209,17 @@ def test_a_token_is_fetched_once_and_again_when_it_has_ended(
     assert (tenant.crm.tokens_given, tenant.crm.changes) == (4, 2)
 
 
-def test_a_token_that_lasts_no_longer_is_not_used(tenant: Tenant, dana: RecordRef) -> None:
-    tenant.crm.token_seconds = 1
+def test_a_token_that_lasts_no_longer_is_not_used(
+    tenant: Tenant, dana: RecordRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 1000.0
     reader = tenant.reader()
+    monkeypatch.setattr(reader._tenant.authorization, "_clock", lambda: at)
     reader.read(dana)
-    time.sleep(0.6)
+    at += tenant.crm.token_seconds - EARLY_SECONDS - 1
+    reader.read(dana)
+    assert tenant.crm.tokens_given == 1
+    at += 1
     reader.read(dana)
     assert tenant.crm.tokens_given == 2
 

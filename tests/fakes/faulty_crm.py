@@ -6,6 +6,7 @@ import io
 import logging
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -53,18 +54,24 @@ class FaultyCrm:
     """``script`` queues faults for coming calls of one kind; every call is kept in ``calls``.
 
     ``kind`` says which kind a call is: its method, or read and write where POST may be either.
+    ``times`` says of each call when it came, by `time.monotonic`.
     """
 
     app: Wsgi
     kind: Callable[[dict[str, Any]], str] = method_of
     calls: list[tuple[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
 
     def script(self, kind: str, *faults: Fault) -> None:
         self.faults.setdefault(kind, deque()).extend(faults)
 
+    def arrivals(self, is_wanted: Callable[[tuple[str, str]], bool]) -> list[float]:
+        return [at for call, at in zip(self.calls, self.times, strict=True) if is_wanted(call)]
+
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.times.append(time.monotonic())
         self.calls.append((method_of(environ), environ["PATH_INFO"]))
         queue = self.faults.get(self.kind(environ))
         fault = queue.popleft() if queue else Fault()

@@ -59,6 +59,10 @@ def kind_of(environ: Mapping[str, Any]) -> str:
     return "read" if is_question else "write"
 
 
+def _kind_of_call(call: tuple[str, str]) -> str:
+    return kind_of({"REQUEST_METHOD": call[0], "PATH_INFO": call[1]})
+
+
 @dataclass(kw_only=True)
 class Record:
     id: str
@@ -143,11 +147,10 @@ class HubSpot:
         self.records[kind][loser].merged_into = winner
 
     def writes(self) -> list[tuple[str, str]]:
-        return [
-            (method, path)
-            for method, path in self.faulty.calls
-            if kind_of({"REQUEST_METHOD": method, "PATH_INFO": path}) == "write"
-        ]
+        return [call for call in self.faulty.calls if _kind_of_call(call) == "write"]
+
+    def arrivals(self, kind: str) -> list[float]:
+        return self.faulty.arrivals(lambda call: _kind_of_call(call) == kind)
 
     def effects(self) -> int:
         return self.changes

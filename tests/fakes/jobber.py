@@ -536,6 +536,9 @@ class FakeJobber:
     def writes(self) -> list[tuple[str, str]]:
         return [call for call in self.faulty.calls if call[0] == "write"]
 
+    def arrivals(self, kind: str) -> list[float]:
+        return self.faulty.arrivals(lambda call: call[0] == kind)
+
     def effects(self) -> int:
         return self.jobber.done
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.fakes.jobber import READ_SCOPES, WRITE_SCOPES, FakeJobber, FaultyJobb
 from tests.fakes.token_endpoint import TokenEndpoint
 
 CLIENTS = {"read": ("client-1", "client-secret-1"), "write": ("client-2", "client-secret-2")}
-TIMEOUT = 2.0
+TIMEOUT = 5.0
 
 
 @dataclass(kw_only=True)
@@ -90,7 +91,9 @@ def running_jobber(folder: Path) -> Iterator[Running]:
     }
     for side, app in apps.items():
         grants[side].create_tables()
-        grants[side].keep("jobber", Pair(access="", refresh=app.start(), seconds=0))
+        # So long ago that its access token has ended.
+        past = replace(grants[side], clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+        past.keep("jobber", Pair(access="", refresh=app.start(), seconds=0))
     ref = dana(jobber)
     with served(faulty) as url:
         yield Running(

@@ -116,6 +116,8 @@ class Double:
     app: Pipedrive
     faulty: FaultyCrm
     checked: Checked
+    # How long the clients wait for an answer, in seconds.
+    patience: float = 5.0
 
     def account(self, **options: str) -> Account:
         given = {
@@ -124,10 +126,10 @@ class Double:
         return Account(name=CRM, vendor=CRM, options=given)
 
     def reader(self, **options: str) -> PipedriveReader:
-        return PipedriveReader(self.account(**options), timeout=1.5)
+        return PipedriveReader(self.account(**options), timeout=self.patience)
 
     def writer(self, **options: str) -> PipedriveWriter:
-        return PipedriveWriter(self.account(**options), timeout=1.5)
+        return PipedriveWriter(self.account(**options), timeout=self.patience)
 
     def value(self, ref: RecordRef, field: str) -> Scalar:
         row = self.app.records[ref.type][ref.id]
@@ -141,9 +143,10 @@ class Double:
         self.app.set(ref.type, ref.id, {field: value}, user=user)
 
     def writes(self) -> list[tuple[str, str]]:
-        return [
-            call for call in self.faulty.calls if call[0] != "GET" and call[1] != "/oauth/token"
-        ]
+        return [call for call in self.faulty.calls if _kind(call) == "write"]
+
+    def arrivals(self, kind: str) -> list[float]:
+        return self.faulty.arrivals(lambda call: _kind(call) == kind)
 
     def effects(self) -> int:
         return self.app.effects
@@ -157,15 +160,20 @@ class Double:
         queue.extend(faults)
 
 
+def _kind(call: tuple[str, str]) -> str:
+    method, path = call
+    return "token" if path == "/oauth/token" else "read" if method == "GET" else "write"
+
+
 @contextmanager
-def running(proxy: tuple[str, Switch]) -> Iterator[Double]:
+def running(proxy: tuple[str, Switch], patience: float = 5.0) -> Iterator[Double]:
     prism, switch = proxy
     switch.app = filled()
     checked = Checked(prism=prism, contract=contract())
     faulty = FaultyCrm(checked)
     with served(faulty) as url:
         switch.app.api_domain = url
-        yield Double(url=url, app=switch.app, faulty=faulty, checked=checked)
+        yield Double(url=url, app=switch.app, faulty=faulty, checked=checked, patience=patience)
     assert checked.violations == [], "\n".join(checked.violations)
     assert not switch.app.destroyed, switch.app.destroyed
 

@@ -67,6 +67,8 @@ class Salesforce:
     url: str = ""
     contact: str = ""
     deal: str = ""
+    # How long the clients wait for an answer, in seconds.
+    patience: float = 5.0
 
     def value(self, ref: RecordRef, field: str) -> Scalar:
         value: Scalar = self.org.get(SOBJECTS[ref.type], ref.id)[field]
@@ -81,6 +83,9 @@ class Salesforce:
 
     def writes(self) -> list[tuple[str, str]]:
         return [(method, path) for method, path in self.door.calls if method != "GET"]
+
+    def arrivals(self, kind: str) -> list[float]:
+        return self.door.arrivals(lambda call: (call[0] == "GET") is (kind == "read"))
 
     def effects(self) -> int:
         return self.org.effects
@@ -106,7 +111,7 @@ class Salesforce:
             "client_secret": SECRET,
             "limit_pause": "1",
             "own_user": self.writer.id,
-            "timeout": "0.5",
+            "timeout": str(self.patience),
             "region": "US",
         }
         return Account(name="salesforce", vendor="salesforce", options={**given, **options})
@@ -116,7 +121,7 @@ class Salesforce:
 
 
 @contextmanager
-def running_salesforce() -> Iterator[Salesforce]:
+def running_salesforce(patience: float = 5.0) -> Iterator[Salesforce]:
     clock = Clock()
     org = Org(clock=clock)
     org.change_metadata()
@@ -129,7 +134,10 @@ def running_salesforce() -> Iterator[Salesforce]:
         WRITE_CLIENT: Client(user=writer, secret=SECRET),
     }
     api = Api(org=org, sign_in=SignIn(org=org, clients=clients))
-    fake = Salesforce(org=org, api=api, door=_Door(api), clock=clock, reader=reader, writer=writer)
+    fake = Salesforce(
+        org=org, api=api, door=_Door(api), clock=clock, reader=reader, writer=writer,
+        patience=patience,
+    )  # fmt: skip
     _fill(fake)
     with served(fake.door) as url:
         fake.url = api.sign_in.site = url

@@ -116,6 +116,7 @@ class Case:
         assert answer.status_code in {200, 204}, (answer.status_code, request.body)
         self.store.published.messages.clear()
         relay(self.store.worker)
+        assert self.store.published.messages, (teller.crm, news)
         for message in self.store.published.messages:
             event: Event = decode(message.text).noun()
             self._hear(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import threading
 import time
 from dataclasses import dataclass, field
@@ -51,6 +52,9 @@ class Good:
         """Of the answer, in seconds."""
         ordered = sorted(self.times)
         return round(ordered[int(len(ordered) * 0.99)], 3)
+
+    def median(self) -> float:
+        return round(statistics.median(self.times), 3) if self.times else 0.0
 
     def _post_all(self) -> None:
         secrets = self.product.secrets()

@@ -27,16 +27,21 @@ _STREETS = ("Harbour Street", "Calle Mayor", "Lindenallee", "Rue des Lilas")
 
 @dataclass(kw_only=True)
 class Result:
-    """``found`` names the way in and the log of each planted text that a log holds."""
+    """``found`` names the way in and the log of each planted text that a log holds.
+
+    ``accepted`` are requests with such a text that proved their sender and were taken.
+    """
 
     planted: int = 0
     requests: int = 0
+    accepted: int = 0
     lines: int = 0
     found: list[str] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
-        return self.found if self.lines and self.planted else [*self.found, "nothing was measured"]
+        found = self.found if self.accepted else [*self.found, "nothing signed was accepted"]
+        return found if self.lines and self.planted else [*found, "nothing was measured"]
 
 
 def planted(number: int) -> str:
@@ -70,8 +75,10 @@ def leaks(product: Product, count: int = COUNT) -> Result:
         sources = list(SOURCES)
         for source in (sources[number % len(sources)], sources[(number * 7 + 3) % len(sources)]):
             for request in _requests(way, source, text, number):
-                wire.say(product.port, wire.as_bytes(request))
+                statuses = wire.say(product.port, wire.as_bytes(request))
                 result.requests += 1
+                is_signed = way in {"signed", "sealed"}
+                result.accepted += is_signed and any(200 <= one < 300 for one in statuses)
         result.requests += _visit(product, text, number)
     time.sleep(2)
     result.planted = len(ways)

@@ -18,6 +18,8 @@ from tests.product import Product
 CONNECTIONS = 500
 BYTE_SECONDS = 1.0
 GOAL_P99 = 1.0
+# Of fewer times, the slowest one would be the p99.
+ENOUGH = 100
 _HEAD = (
     b"POST /hooks/standard-webhooks/demo HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     b"Content-Type: application/json\r\n"
@@ -35,6 +37,7 @@ class Result:
     good_sent: int = 0
     good_failed: int = 0
     good_p99: float = 0.0
+    good_median: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -43,8 +46,10 @@ class Result:
         found = []
         if self.good_failed:
             found.append(f"{self.good_failed} good requests failed")
-        if self.good_p99 >= GOAL_P99:
+        if self.good_sent >= ENOUGH and self.good_p99 >= GOAL_P99:
             found.append(f"good requests waited {self.good_p99} s (p99)")
+        if self.good_median >= GOAL_P99:
+            found.append(f"good requests waited {self.good_median} s (median)")
         if not self.good_sent or not self.held:
             found.append("nothing was measured")
         return found
@@ -128,5 +133,6 @@ def slow(product: Product, port: int, seconds: float) -> Result:
         good_sent=good.sent,
         good_failed=good.failed,
         good_p99=good.p99(),
+        good_median=good.median(),
         seconds=round(time.monotonic() - began, 1),
     )

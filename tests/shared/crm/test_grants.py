@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ class Stage:
 
     def give(self, seconds: float = 0.0) -> None:
         """A grant whose access token has ``seconds`` left."""
-        self.grants.keep("jobber", Pair(access="old", refresh=self.vendor.start(), seconds=seconds))
+        past = replace(self.grants, clock=lambda: self.clock() - timedelta(hours=1))
+        pair = Pair(access="old", refresh=self.vendor.start(), seconds=3600 + seconds)
+        past.keep("jobber", pair)
 
     def again(self) -> Grants:
         """The same grants as another process has them."""
@@ -245,7 +247,7 @@ def test_a_death_at_any_point_ends_in_a_token_or_in_a_clear_word(
                 stage.access()
         assert stage.state() == ENDED
         assert stage.vendor.used["refresh-1"] == 2, "the old token is tried once and not again"
-        stage.grants.keep("jobber", Pair(access="", refresh=stage.vendor.start(), seconds=0))
+        stage.give()
     assert stage.access() in stage.vendor.access
     assert stage.state() == READY
     assert stage.double_uses() == (["refresh-1"] if was_lost else [])
