@@ -59,7 +59,8 @@ def replay(
 ) -> None:
     """Send dead letters on their way again: one, or all that match a filter.
 
-    The id is kept, so whatever had its effect already has it once only.
+    The id is kept, so whatever had its effect already has it once only. They go at once and the
+    log does not say who sent them; the page of the dead letters tells it so.
     """
     if not (message_id or queue or topic or everything):
         raise click.UsageError("say which: a message id, --queue, --topic or --all")

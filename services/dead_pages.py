@@ -5,7 +5,7 @@ Nothing is done here: each decision is a message to the worker whose dead letter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from services.status import StatusDeps
 from shared.access import current_person, flash, role, wants_json
-from shared.bus.letters import UNKNOWN, first_letters
+from shared.bus.letters import UNKNOWN, Letter, first_letters
 from shared.bus.topology import work_queues
 from shared.domain import ids
 from shared.domain.topics import Topic
@@ -61,7 +61,7 @@ def dead_letters(deps: StatusDeps) -> Blueprint:
     @role("admin")
     def page() -> str:
         try:
-            found, is_away = _letters(deps), False
+            found, is_away = _letters(deps, _asked()), False
         except BrokerUnavailable:
             found, is_away = [], True
         return _page(found, _asked(), is_away=is_away)
@@ -69,7 +69,7 @@ def dead_letters(deps: StatusDeps) -> Blueprint:
     @blueprint.get("/api/dead")
     @role("admin")
     def listing() -> ResponseReturnValue:
-        found = _matching(_letters(deps), _asked())
+        found = _letters(deps, _asked())
         return jsonify({"letters": [asdict(line) for line in found], "most": MOST})
 
     @blueprint.post("/status/dead/replay")
@@ -93,10 +93,17 @@ def _asked() -> dict[str, Any]:
     return {name: request.args.get(name, "") for name in ("message_id", "queue", "topic")}
 
 
-def _letters(deps: StatusDeps) -> list[LetterLine]:
-    """The first of them. Raises `BrokerUnavailable`."""
+def _letters(deps: StatusDeps, which: Mapping[str, Any]) -> list[LetterLine]:
+    """The first of those that match. Raises `BrokerUnavailable`."""
     if not deps.place.broker_url:
         return []
+
+    def is_wanted(letter: Letter) -> bool:
+        return which["message_id"] in {"", letter.message_id} and (
+            which["topic"] in {"", letter.topic}
+        )
+
+    found = first_letters(deps.place.broker_url, MOST, queue=which["queue"], wanted=is_wanted)
     return [
         LetterLine(
             message_id=letter.message_id,
@@ -106,13 +113,8 @@ def _letters(deps: StatusDeps) -> list[LetterLine]:
             at=None if letter.at == UNKNOWN else letter.at,
             reason=letter.reason,
         )
-        for letter in first_letters(deps.place.broker_url, MOST)
+        for letter in found
     ]
-
-
-def _matching(found: Sequence[LetterLine], which: dict[str, Any]) -> list[LetterLine]:
-    wanted = {name: which[name] for name in ("message_id", "queue", "topic") if which[name]}
-    return [line for line in found if wanted.items() <= asdict(line).items()]
 
 
 def _decide(deps: StatusDeps, topic: Topic, words: str) -> ResponseReturnValue:
@@ -123,8 +125,7 @@ def _decide(deps: StatusDeps, topic: Topic, words: str) -> ResponseReturnValue:
         raise BadPayload("Say which: one by its id, a queue, a topic, or everything.")
     if topic is Topic.MESSAGE_DROPPED and not reason and not which["dry_run"]:
         raise BadPayload("Say why nobody needs it: the log keeps the reason.")
-    found = _letters(deps)
-    chosen = _matching(found, which)
+    chosen = _letters(deps, which)
     if which["message_id"] and not chosen:
         raise NotFound("There is no such dead letter: it may have been sent again already.")
     if not which["dry_run"]:
@@ -133,7 +134,7 @@ def _decide(deps: StatusDeps, topic: Topic, words: str) -> ResponseReturnValue:
         told = [asdict(line) for line in chosen]
         return jsonify({"letters": told, "dry_run": which["dry_run"]})
     if which["dry_run"]:
-        return _page(found, which, would=(words, chosen))
+        return _page(chosen, which, would=(words, chosen))
     flash(f"{len(chosen)} {'message is' if len(chosen) == 1 else 'messages are'} {words}.")
     return redirect(url_for("dead.page"), 303)
 
@@ -168,12 +169,11 @@ def _page(
 ) -> str:
     return render_template(
         "dead.html",
-        letters=_matching(found, which),
-        total=len(found),
+        letters=found,
         most=MOST,
         which=which,
         queues=work_queues(),
-        topics=sorted({line.topic for line in found}),
+        topics=sorted({line.topic for line in found} | {which["topic"]} - {""}),
         is_away=is_away,
         would=would,
     )

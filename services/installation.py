@@ -234,7 +234,7 @@ class Installation:
         return is_first
 
     def _make_secrets(self) -> None:
-        make_keys(self.keys)
+        make_keys(self.keys, self.endpoints)
         for name in ("crm-read", "crm-write", "crm-webhook", "metrics"):
             _make_secret(self.keys / f"{name}.token")
         for name in GRANT_KEYS:
@@ -335,15 +335,19 @@ def refuse_lost_keys(folder: Path) -> None:
         )
 
 
-def make_keys(folder: Path) -> None:
+def make_keys(folder: Path, endpoints: Path | None = None) -> None:
     """The keys that sign decisions and checkpoints, open the ledger and seal the secrets of
     endpoints, where missing.
+
+    Where something in ``endpoints`` is sealed already, the key of that is lost and not made anew:
+    a new one opens nothing, and whoever reads the file says so.
     """
-    from services.ingest.sealing import make_sealing_key
+    from services.ingest.sealing import holds_sealed, make_sealing_key
 
     for name in ("decisions", "checkpoints"):
         make_key(folder, name)
-    make_sealing_key(folder)
+    if endpoints is None or not holds_sealed(endpoints):
+        make_sealing_key(folder)
     ledger = folder / "ledger.key"
     if not ledger.exists():
         write_secret(ledger, secrets.token_bytes(32))

@@ -93,6 +93,7 @@ def _made(folder: Path) -> Texts:
     if file.exists():
         texts = json.loads(file.read_text(encoding="utf-8"))
         refuse_lost_keys(folder)
+    _refuse_lost_seal(folder)
     names = [
         OWNER,
         SEARCH_USER,
@@ -104,6 +105,21 @@ def _made(folder: Path) -> Texts:
     _put(file, json.dumps({name: texts.get(name) or secrets.token_hex(32) for name in names}))
     made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return made
+
+
+def _refuse_lost_seal(made: Path) -> None:
+    """What it was handed out for is sealed with it, in a file that is not seen from here.
+
+    Raises `ConfigurationError`.
+    """
+    from services.ingest.sealing import KEY_FILE
+
+    copies = sorted(made.parent.glob(f"*/{KEY_FILE}"))
+    if copies and not (made / KEY_FILE).exists():
+        raise ConfigurationError(
+            f"missing in {made}: {KEY_FILE}. Copy it back from {copies[0].parent}: a new one would "
+            "open no secret of the endpoints"
+        )
 
 
 def _files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, bytes]]:

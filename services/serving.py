@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,8 @@ def buffered(application: Any, threads: int) -> Any:
     from services.buffering import Buffering
     from services.webs import largest_body
 
-    return Buffering(application, threads, largest_body)
+    largest = partial(largest_body, public_url=application.extensions["door"].public_url)
+    return Buffering(application, threads, largest)
 
 
 def serve_crm(settings: CrmSettings) -> None:

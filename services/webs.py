@@ -73,12 +73,13 @@ def application(given: Mapping[str, Mapping[str, str]]) -> Any:
     )
 
 
-def largest_body(path: str) -> int:
+def largest_body(path: str, public_url: str = "") -> int:
     """How many bytes a request to this path may bring: what its source takes, or a page."""
     from services.ingest.routes import PREFIX
     from services.ingest.sources import SOURCES
-    from shared.web import BODY_LIMIT
+    from shared.web import BODY_LIMIT, below, prefix_of
 
+    path = below(prefix_of(public_url), path)
     source = SOURCES.get(path[len(PREFIX) :].partition("/")[0]) if path.startswith(PREFIX) else None
     return source.max_bytes if source else BODY_LIMIT
 

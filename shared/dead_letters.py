@@ -1,7 +1,8 @@
 """What a worker does when a person has decided about one of its dead letters.
 
-Each worker may read its own dead letters and nobody else's, and the web processes none to act on:
-they say in a message what is to be done, which is in the log before anything happens.
+Each worker acts on its own dead letters and on nobody else's. The web processes only look: they
+say in a message what is to be done. The log of the installation gets that message as the workers
+do, beside them and not before: an act that is done may come into the log a moment later.
 """
 
 from __future__ import annotations
@@ -39,5 +40,5 @@ def _decide(envelope: Envelope, deps: Any, act: Callable[[Any, str, str], bool])
     body = envelope.noun()
     queue: str = deps.outbox.service
     if body["queue"] == queue and not act(deps.relay.publisher, queue, body["message_id"]):
-        log.info("no such dead letter", message_id=body["message_id"], queue=queue)
+        log.warning("no such dead letter", message_id=body["message_id"], queue=queue)
     return do_nothing

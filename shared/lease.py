@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Select, String, Table, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    select,
+    update,
+)
 
 from shared.db import reading, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
@@ -76,10 +87,14 @@ class Lease:
         return select(self.table).where(self.table.c.name == self.name)
 
     def give_back(self) -> None:
-        """Let another process go on at once."""
+        """Let another process go on at once.
+
+        The row stays: without it the next owner would begin at 1 again, below numbers in use.
+        """
         with writing(self.engine) as connection:
             mine = (self.table.c.name == self.name) & (self.table.c.owner == self.owner)
-            connection.execute(self.table.delete().where(mine))
+            over = update(self.table).where(mine).values(until=rfc3339(self.clock()))
+            connection.execute(over)
 
 
 def is_dead(owner: str) -> bool:

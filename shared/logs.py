@@ -19,6 +19,7 @@ import structlog
 from shared.errors import PipelineError
 
 LEVEL = logging.INFO
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 MASK = "***"
 _OURS = ("services.", "shared.")
 _PERSONAL = re.compile(
@@ -100,6 +101,11 @@ def _masked_values(_: Any, __: str, event: Event) -> Event:
     return event
 
 
+def _known(level: int) -> int:
+    """The level, or of one that a library made up the next below: others cannot be written."""
+    return max((known for known in _LEVELS if known <= level), default=logging.DEBUG)
+
+
 class _Libraries(logging.Handler):
     """Their fixed words without what was put into them; none where that cannot be told apart."""
 
@@ -107,7 +113,7 @@ class _Libraries(logging.Handler):
         is_fixed = bool(record.args) or record.name.startswith(_OURS)
         log = structlog.get_logger()
         log.log(
-            record.levelno,
+            _known(record.levelno),
             str(record.msg) if is_fixed else "said by a library",
             logger=record.name,
             place=f"{record.module}:{record.lineno}",

@@ -53,10 +53,11 @@ def fault(kind: ValueType, value: object, *, multiline: bool = False) -> str | N
 def has_control(text: str, *, multiline: bool = False) -> bool:
     """Whether text holds characters that do not show, or that change what stands beside them."""
     seen = text.replace("\n", "").replace("\t", "") if multiline else text
-    return bool(CONTROL.search(seen) or INVISIBLE.search(text) or _has_surrogate(text))
+    return bool(CONTROL.search(seen) or INVISIBLE.search(text) or has_surrogate(text))
 
 
-def _has_surrogate(text: str) -> bool:
+def has_surrogate(text: str) -> bool:
+    """Whether text holds half a character, which can be neither stored nor sent."""
     return any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else False
 
 

@@ -150,7 +150,7 @@ def build_app(
     app.extensions["share"] = share
     _furnish(app, assets, counts, banner, office_zone)
     app.wsgi_app = _Frontage(  # type: ignore[method-assign]
-        app.wsgi_app, urlsplit(public_url).path.rstrip("/"), trusted_proxies
+        app.wsgi_app, prefix_of(public_url), trusted_proxies
     )
     return app
 
@@ -327,6 +327,18 @@ def _endpoint_at(path: str) -> str:
     return str(endpoint)
 
 
+def prefix_of(public_url: str) -> str:
+    """The sub-path of the public address; empty where there is none."""
+    return urlsplit(public_url).path.rstrip("/")
+
+
+def below(prefix: str, path: str) -> str:
+    """The path within the application; a proxy may have stripped the prefix already."""
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        return path[len(prefix) :] or "/"
+    return path
+
+
 class _Frontage:
     """The outermost layer: the sub-path of the public address, proxies, and constant headers.
 
@@ -346,9 +358,7 @@ class _Frontage:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         if self._prefix:
-            path = environ.get("PATH_INFO", "")
-            if path == self._prefix or path.startswith(f"{self._prefix}/"):
-                environ["PATH_INFO"] = path[len(self._prefix) :] or "/"
+            environ["PATH_INFO"] = below(self._prefix, environ.get("PATH_INFO", ""))
             environ["SCRIPT_NAME"] = self._prefix
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:

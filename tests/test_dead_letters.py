@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.dead_pages import dead_letters
 from services.place import Place
@@ -173,6 +175,30 @@ def test_all_that_match_a_filter_are_sent_again_and_no_other(desk: Desk) -> None
     assert desk.waiting("writer") == 2
 
 
+def test_filters_apply_to_all_dead_letters_and_not_to_the_first_only(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.dead_pages.MOST", 2)
+    for _ in range(3):
+        stop(desk, "classifier")
+    late = [stop(desk), desk.park("writer", Topic.WRITING_RESUMED, {"reason": "x"}, BUG)]
+
+    def listed(**which: str) -> list[str]:
+        found = desk.admin.get("/api/dead", **which).get_json()["letters"]
+        return [one["message_id"] for one in found]
+
+    assert not set(late) & set(listed())
+    assert listed(queue="writer") == late
+    assert listed(topic="writing.resumed") == late[1:]
+    assert listed(message_id=late[0]) == late[:1]
+    assert listed(queue="no-such-queue") == []
+    page = desk.admin.get("/status/dead", topic="writing.resumed").text
+    assert "writing.resumed" in page
+    assert "None matches" in desk.admin.get("/status/dead", topic="no.such").text
+    assert desk.admin.post("/api/dead/replay", {"message_id": late[1]}).status_code == 200
+    assert [one.body["message_id"] for one in desk.decided()] == late[1:]
+
+
 def test_dropping_needs_a_reason_and_leaves_it_in_the_log(desk: Desk) -> None:
     first = stop(desk)
     assert desk.admin.post("/api/dead/drop", {"message_id": first}).status_code == 422
@@ -184,6 +210,27 @@ def test_dropping_needs_a_reason_and_leaves_it_in_the_log(desk: Desk) -> None:
     desk.hear(message)
     assert desk.resting() == set()
     assert desk.waiting("writer") == 0
+
+
+@pytest.mark.parametrize("service", ["ingest", "classifier", "writer", "audit"])
+def test_each_worker_handles_a_decision_about_a_dead_letter_alone(service: str) -> None:
+    """It takes a letter from the broker: done within a batch, a failure beside it would hide it."""
+    worker = import_module(f"services.{service}.service").SERVICE.worker
+    assert set(workers.HANDLERS) <= worker.alone
+
+
+def test_a_letter_that_is_not_there_any_more_is_a_warning(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.bus.letters.PAUSE", 0)
+    said = SimpleNamespace(noun=lambda: {"queue": "writer", "message_id": "m-gone"})
+    deps = SimpleNamespace(
+        outbox=SimpleNamespace(service="writer"), relay=SimpleNamespace(publisher=desk.publisher)
+    )
+    with capture_logs() as logged:
+        workers.redrive(said, deps)  # type: ignore[arg-type]
+    [line] = logged
+    assert (line["log_level"], line["message_id"]) == ("warning", "m-gone")
 
 
 def test_a_letter_that_somebody_looks_at_is_found_a_moment_later(desk: Desk) -> None:

@@ -157,5 +157,6 @@ SERVICE = Service(
             Loop(name="notices", seconds=SECONDS, run=_tell),
         ),
         prefetch=PREFETCH,
+        alone=frozenset(LETTERS),
     ),
 )

@@ -127,5 +127,6 @@ SERVICE = Service(
         ),
         prefetch=RULES_PREFETCH,
         threads=THREADS,
+        alone=frozenset(LETTERS),
     ),
 )

@@ -50,10 +50,15 @@ def verdict_of(message: Message, host: str, address: str | None) -> str:
 
 
 def _results_of(host: str, headers: Iterable[object]) -> list[Result]:
+    """Of the topmost header of ``host``. One that cannot be read may have been that one, and what
+    stands below it may be the sender's: then nothing counts.
+    """
     for header in headers:
         name, results = parse(str(header))
         if name == host.lower():
             return results
+        if not name:
+            break
     return []
 
 

@@ -14,7 +14,7 @@ from services.ingest import setting_up
 from services.ingest.deps import WebDeps
 from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.setting_up import Opened
-from services.ingest.sources import SOURCES
+from services.ingest.sources import KNOWN, SOURCES
 from services.ingest.states import Last, endpoint_details, endpoint_states, recent_requests
 from shared.domain.schema import rfc3339
 from shared.settings import load_settings
@@ -107,7 +107,7 @@ def remove(home: Any, source_name: str, name: str) -> None:
 
 
 @source.command("keep")
-@_SOURCE
+@click.argument("source_name", metavar="SOURCE", type=click.Choice(list(KNOWN)))
 @click.argument("days", type=int)
 @click.pass_obj
 def keep(home: Any, source_name: str, days: int) -> None:

@@ -6,7 +6,7 @@ import base64
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,10 +56,7 @@ class Endpoints:
         row = self._rows.get((source, name))
         if row is None:
             return []
-        seal = self._seal()
-        held = [Held(mark=seal.mark(secret)) for secret in row.own]
-        from_files = [(file, secret_in(file)) for file in row.files]
-        return held + [Held(mark=seal.mark(text), file=file) for file, text in from_files if text]
+        return self._held(row, self._rows.values())
 
     def add(
         self,
@@ -101,15 +98,24 @@ class Endpoints:
         name: str = DEFAULT_ENDPOINT,
         *,
         secret: str | None = None,
+        newest: str | None = None,
     ) -> Endpoint:
         """A new first secret; the one before stays valid until it is dropped, or the next rotation.
+        One that is held already becomes the first, and is not held twice.
 
-        Raises `NotFound`.
+        ``newest`` is the mark of the first secret as the caller saw it, empty for none. Raises
+        `NotFound`, and `Conflict` where another is the first by now.
         """
         with self._changing() as rows:
             old = _existing(rows, source, name)
-            own = (secret or new_secret(source), *old.own)[:KEPT_SECRETS]
-            rows[source, name] = replace(old, own=own)
+            first = next((one.mark for one in self._held(old, rows.values())), "")
+            if newest is not None and newest != first:
+                raise Conflict(
+                    "The secrets have changed since this page was opened, perhaps by this very "
+                    "form. One that nobody has noted down can be dropped there."
+                )
+            held = dict.fromkeys((secret or new_secret(source), *old.own))
+            rows[source, name] = replace(old, own=tuple(held)[:KEPT_SECRETS])
             return rows[source, name].endpoint()
 
     def drop(self, source: str, name: str, mark: str) -> None:
@@ -117,9 +123,9 @@ class Endpoints:
 
         Raises `NotFound`.
         """
-        seal = self._seal()
         with self._changing() as rows:
             old = _existing(rows, source, name)
+            seal = self._seal(rows.values())
             own = tuple(one for one in old.own if seal.mark(one) != mark)
             files = tuple(one for one in old.files if seal.mark(secret_in(one)) != mark)
             if (own, files) == (old.own, old.files):
@@ -156,18 +162,34 @@ class Endpoints:
             fcntl.flock(held, fcntl.LOCK_EX)
             rows = read_rows(self._path, self._keys)
             yield rows
-            write_rows(self._path, rows.values(), self._seal())
+            is_secret = any(row.own for row in rows.values())
+            seal = self._seal(rows.values()) if is_secret else None
+            write_rows(self._path, rows.values(), seal)
 
-    def _seal(self) -> Seal:
-        """With the key, which is made when something is sealed for the first time: what was sealed
-        under a key that is lost has been missed when the file was read.
+    def _held(self, row: Row, rows: Iterable[Row]) -> list[Held]:
+        if not row.own and not row.files:
+            return []
+        seal = self._seal(rows)
+        held = [Held(mark=seal.mark(secret)) for secret in row.own]
+        from_files = [(file, secret_in(file)) for file in row.files]
+        return held + [Held(mark=seal.mark(text), file=file) for file, text in from_files if text]
+
+    def _seal(self, rows: Iterable[Row]) -> Seal:
+        """With the key, which is made when the first secret needs it. Where one of ``rows`` was
+        sealed a missing key is a lost one: a new one would hide that, and open nothing.
+
+        Raises `ConfigurationError`.
         """
+        if not any(row.is_sealed for row in rows):
+            self._make_key()
+        return Seal(self._keys)
+
+    def _make_key(self) -> None:
         try:
             self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
             make_sealing_key(self._keys)
         except OSError as error:
             raise ConfigurationError(f"{KEY_FILE} is missing: `countersign secrets`") from error
-        return Seal(self._keys)
 
     def _current(self) -> Mapping[Key, Endpoint]:
         seen = tuple(_stamp(path) for path in self._watched)

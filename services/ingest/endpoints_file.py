@@ -7,7 +7,6 @@ The product writes secrets sealed. Whoever writes the file by hand may put them 
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.sealing import Seal
 from services.ingest.sources import SOURCES
 from shared.errors import ConfigurationError
+from shared.keys import write_secret
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}\Z")
 Key = tuple[str, str]
@@ -29,7 +29,7 @@ Key = tuple[str, str]
 class Row:
     """An endpoint as it stands in the file. ``own`` are secrets in clear, ``files`` name others.
 
-    ``is_clear``: at least one secret is not sealed yet.
+    ``is_clear``: at least one secret is not sealed yet; ``is_sealed``: one was read that is.
     """
 
     source: str
@@ -39,6 +39,7 @@ class Row:
     public_url: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     is_clear: bool = False
+    is_sealed: bool = False
 
     @property
     def place(self) -> str:
@@ -99,6 +100,7 @@ def _row(given: Any, where: str, keys: Path) -> Row:
         public_url=_text(given, "public_url", where, "") or None,
         options=options,
         is_clear=bool(clear),
+        is_sealed=bool(sealed),
     )
 
 
@@ -116,21 +118,26 @@ def _texts(row: Any, key: str, where: str) -> Sequence[str]:
     return value
 
 
-def write_rows(path: Path, rows: Iterable[Row], seal: Seal) -> None:
-    """All or nothing, every secret sealed, readable by the owner only."""
+def write_rows(path: Path, rows: Iterable[Row], seal: Seal | None) -> None:
+    """All or nothing, every secret sealed, readable by the owner only.
+
+    Without ``seal`` there must be no secret of a row's own.
+    """
+    text = "".join(f"{line}\n" for row in rows for line in _lines(row, seal))
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write("".join(f"{line}\n" for row in rows for line in _lines(row, seal)))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        write_secret(temporary, text.encode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _lines(row: Row, seal: Seal) -> Iterator[str]:
+def _lines(row: Row, seal: Seal | None) -> Iterator[str]:
     yield "[[endpoint]]"
     yield f"source = {_quoted(row.source)}"
     yield f"name = {_quoted(row.name)}"
     if row.own:
+        assert seal is not None, "the caller has looked for secrets"
         yield f"sealed = {_list(seal.close(secret, row.place) for secret in row.own)}"
     if row.files:
         yield f"secret_files = {_list(row.files)}"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import structlog
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from marshmallow import ValidationError
@@ -16,24 +17,27 @@ from services.ingest.kinds import kinds_not_seen
 from services.ingest.mailboxes.shown import mailbox_states
 from services.ingest.retention import LONGEST, SHORTEST, days_of
 from services.ingest.setting_up_pages import add_acts
-from services.ingest.sources import SOURCES
+from services.ingest.sources import FETCHED, SOURCES
 from services.ingest.states import (
     EndpointState,
     Last,
     endpoint_details,
     endpoint_states,
+    known_source,
     recent_requests,
-    source_named,
 )
-from shared.access import role
+from shared.access import role, wants_json
 from shared.db import reading
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import BadPayload, ConfigurationError
+
+log = structlog.get_logger()
 
 
 def sources_blueprint(deps: WebDeps) -> Blueprint:
     """``/status/sources`` and ``/api/sources``, for admins."""
     blueprint = Blueprint("sources", __name__, template_folder="templates")
+    blueprint.register_error_handler(ConfigurationError, _unusable)
     _add_pages(blueprint, deps)
     _add_api(blueprint, deps)
     add_acts(blueprint, deps)
@@ -44,11 +48,9 @@ def _add_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/status/sources")
     @role("admin")
     def page() -> str:
-        states, problem = _states_or_problem(deps)
         return render_template(
             "ingest/sources.html",
-            states=states,
-            problem=problem,
+            states=endpoint_states(deps),
             sources=SOURCES.values(),
             mailboxes=mailbox_states(deps.engine, rfc3339(deps.clock())[:10]),
         )
@@ -56,15 +58,16 @@ def _add_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.get("/status/sources/<source>")
     @role("admin")
     def one(source: str) -> str:
-        found = source_named(source)
-        states, problem = _states_or_problem(deps)
+        """Of a source that is fetched, which has no endpoint, too: how long it is kept."""
+        found = known_source(source)
+        states = endpoint_states(deps)
         with reading(deps.engine) as connection:
             days = days_of(connection, found)
         return render_template(
             "ingest/source.html",
             source=found,
+            is_fetched=source in FETCHED,
             states=[state for state in states if state.source == source],
-            problem=problem,
             keep_days=days,
             shortest=SHORTEST,
             longest=LONGEST,
@@ -110,10 +113,10 @@ def _add_api(blueprint: Blueprint, deps: WebDeps) -> None:
 def _awaited(deps: WebDeps, source: str, name: str) -> dict[str, Any]:
     """The last requests; with ``since`` also the first answer to a test that began then."""
     recent = recent_requests(deps, source, name)
-    since = request.args.get("since", "")
+    since = _instant(request.args.get("since", ""))
     return {
         "recent": recent,
-        "since": _instant(since),
+        "since": since,
         "arrived": _after(recent, since),
         "path": f"{source}/{name}",
     }
@@ -128,7 +131,7 @@ def _instant(text: str) -> str | None:
         raise BadPayload("since must be a time.") from error
 
 
-def _after(recent: Sequence[Last], since: str) -> Last | None:
+def _after(recent: Sequence[Last], since: str | None) -> Last | None:
     return next((last for last in recent if since and last.at >= since), None)
 
 
@@ -136,9 +139,19 @@ def _plain(state: EndpointState) -> dict[str, Any]:
     return {**asdict(state), "is_open": state.is_open}
 
 
-def _states_or_problem(deps: WebDeps) -> tuple[list[EndpointState], str | None]:
-    """A file that is no good is shown to the admin who can mend it."""
-    try:
-        return endpoint_states(deps), None
-    except ConfigurationError as error:
-        return [], str(error)
+def _unusable(error: ConfigurationError) -> ResponseReturnValue:
+    """The file of the endpoints, or its key, is no good: told to the admin, who can mend it.
+
+    The words name a place and never a value.
+    """
+    why = str(error)
+    log.warning("the endpoints cannot be used", why=why)
+    if wants_json():
+        told = {
+            "code": "endpoints_unusable",
+            "message": why,
+            "not_done": "Nothing was changed.",
+            "advice": "Mend what it names: the next request finds it.",
+        }
+        return jsonify({"error": told}), 503, {"Retry-After": "30"}
+    return render_template("ingest/unusable.html", why=why), 503, {"Retry-After": "30"}

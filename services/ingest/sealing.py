@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import os
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def make_sealing_key(folder: Path) -> None:
     """Write ``endpoints.key`` (mode 0600) unless it is there."""
     with suppress(FileExistsError):
         write_secret(folder / KEY_FILE, os.urandom(_SIZE))
+
+
+def holds_sealed(path: Path) -> bool:
+    """Whether ``endpoints.toml`` holds a sealed secret; one that cannot be read may hold some."""
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8")).get("endpoint", [])
+        return any(row.get("sealed") for row in rows)
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, AttributeError, TypeError):
+        return True
 
 
 class Seal:

@@ -142,5 +142,6 @@ SERVICE = Service(
             Loop(name="notices", seconds=SECONDS, run=tell),
             Loop(name=LOOP, seconds=LOOP_SECONDS, run=poll),
         ),
+        alone=frozenset(LETTERS),
     ),
 )

@@ -11,7 +11,7 @@ from services.ingest.endpoints import new_name, new_secret
 from services.ingest.hook import Endpoint
 from services.ingest.retention import LONGEST, SHORTEST, keep_for
 from services.ingest.source import Source
-from services.ingest.states import source_named
+from services.ingest.states import known_source, source_named
 from shared.domain import ids
 from shared.domain.topics import Topic
 from shared.errors import BadPayload
@@ -61,20 +61,32 @@ def open_endpoint(
 
 
 def rotate_secret(
-    deps: WebDeps, source_name: str, name: str, *, actor: str, secret: str = ""
+    deps: WebDeps,
+    source_name: str,
+    name: str,
+    *,
+    actor: str,
+    secret: str = "",
+    newest: str | None = None,
 ) -> Opened:
-    """A new secret; the one before stays valid too. Raises `NotFound` or `BadPayload`.
+    """A new secret; the one before stays valid too.
 
-    A secret of the vendor's making has to be given.
+    A secret of the vendor's making has to be given; one that is the newest already changes
+    nothing. ``newest`` is the mark of the newest secret when the form was made, so that a form that
+    is sent twice rotates once: as a second rotation it would end the secret that is in use.
+
+    Raises `NotFound`, `BadPayload` or `Conflict`.
     """
     source = source_named(source_name)
     given = _checked_secret(secret)
     if source.setup.made_by == "vendor" and not given:
         raise BadPayload(f"{source.title} makes the secret: enter it here ({source.setup.form}).")
+    if given and (found := deps.endpoints.find(source_name, name)) and given in found.secrets[:1]:
+        return Opened(endpoint=found)
     made = None if given else new_secret(source_name)
     with _changing(deps, source, actor) as change:
         change.tell(name, "rotated", "a new secret is valid, beside the one before")
-        endpoint = deps.endpoints.rotate(source_name, name, secret=given or made)
+        endpoint = deps.endpoints.rotate(source_name, name, secret=given or made, newest=newest)
     return Opened(endpoint=endpoint, secret=made)
 
 
@@ -116,7 +128,7 @@ def keep_raw(deps: WebDeps, source_name: str, days: int, *, actor: str) -> None:
 
     Raises `NotFound` or `BadPayload`.
     """
-    source = source_named(source_name)
+    source = known_source(source_name)
     if not SHORTEST <= days <= LONGEST:
         raise BadPayload(f"Raw bytes can be kept for {SHORTEST} to {LONGEST} days.")
     with _changing(deps, source, actor) as change:
@@ -142,8 +154,9 @@ class _Change:
 
 @contextmanager
 def _changing(deps: WebDeps, source: Source, actor: str) -> Iterator[_Change]:
-    """The file is written inside the transaction and after the message: what cannot be logged is
-    not done.
+    """The file is written inside the transaction and after the message: what cannot be put down
+    for the log is not done. Only where the commit itself fails the file is changed already, and
+    nobody has told the log.
     """
     with deps.unit_of_work.begin() as unit:
         yield _Change(unit=unit, outbox=deps.outbox, source=source, actor=actor)

@@ -27,6 +27,7 @@ class Rotation(Schema):
         unknown = RAISE
 
     secret = fields.String(load_default="", validate=LONG)
+    newest = fields.String(load_default=None, validate=SHORT)
 
 
 class Dropping(Schema):
@@ -111,8 +112,8 @@ def _add_secrets(blueprint: Blueprint, deps: WebDeps) -> None:
     @blueprint.post("/api/sources/<source>/<name>/rotate", endpoint="api_rotate")
     @role("admin")
     def rotate(source: str, name: str) -> ResponseReturnValue:
-        secret = posted(Rotation)["secret"]
-        opened = setting_up.rotate_secret(deps, source, name, actor=_actor(), secret=secret)
+        given = posted(Rotation)
+        opened = setting_up.rotate_secret(deps, source, name, actor=_actor(), **given)
         return _shown_once(deps, opened, "has a new secret", 200)
 
     @blueprint.post("/status/sources/<source>/<name>/drop")

@@ -14,7 +14,7 @@ from services.ingest.hook import Endpoint
 from services.ingest.kinds import Kind, kinds_not_seen, kinds_seen
 from services.ingest.retention import days_of
 from services.ingest.source import Option, Source
-from services.ingest.sources import SOURCES
+from services.ingest.sources import FETCHED, SOURCES
 from services.ingest.store import tallies
 from shared.db import reading
 from shared.domain.schema import rfc3339
@@ -112,6 +112,11 @@ def source_named(name: str) -> Source:
     if source is None:
         raise NotFound("There is no such source.")
     return source
+
+
+def known_source(name: str) -> Source:
+    """As `source_named`, with those that are fetched: they have no endpoint. Raises `NotFound`."""
+    return FETCHED.get(name) or source_named(name)
 
 
 def endpoint_states(deps: WebDeps) -> list[EndpointState]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -113,6 +113,17 @@ def _take(publisher: Publisher, queue: str, message_id: str, act: Any) -> bool:
     return False
 
 
-def first_letters(broker_url: str, most: int) -> list[Letter]:
-    """Up to ``most`` of them. Raises `BrokerUnavailable`."""
-    return list(islice(letters(broker_url), most))
+def first_letters(
+    broker_url: str,
+    most: int,
+    *,
+    queue: str = "",
+    wanted: Callable[[Letter], bool] = lambda _: True,
+) -> list[Letter]:
+    """Up to ``most`` of those that are ``wanted``, of one queue or of all.
+
+    Those that are passed over do not count towards ``most``. Raises `BrokerUnavailable`.
+    """
+    queues = [name for name in work_queues() if queue in {"", name}]
+    found = letters(broker_url, queues) if queues else iter(())
+    return list(islice(filter(wanted, found), most))

@@ -65,6 +65,16 @@ def test_a_header_that_the_sender_wrote_below_ours_counts_for_nothing() -> None:
     assert verdict("mx.example.net; dmarc=fail header.from=example.com", forged) == "pass"
 
 
+@pytest.mark.parametrize(
+    "unreadable",
+    ["", "one two three; none", f'{OURS}; dmarc=fail reason="', f"{OURS} (; none", f"{OURS}; ä"],
+)
+def test_below_a_header_that_cannot_be_read_nothing_counts(unreadable: str) -> None:
+    forged = f"{OURS}; {PASSING}"
+    assert verdict(unreadable, forged) == "unverified"
+    assert verdict("mx.example.net; none", unreadable, forged) == "unverified"
+
+
 def test_nobody_is_verified_without_a_name_or_with_two_senders() -> None:
     assert verdict(f"{OURS}; {PASSING}", host="") == "unverified"
     two = "From: someone-else@example.com\r\n"

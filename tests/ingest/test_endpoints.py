@@ -17,7 +17,9 @@ from services.ingest.endpoints import Endpoints
 from services.ingest.measures import measures
 from services.ingest.sources import SOURCES
 from services.ingest.states import endpoint_states
-from services.wiring import first_endpoints
+from services.installation import Installation, RunSettings
+from services.secret_files import MADE, SecretsSettings, make_secrets
+from services.wiring import endpoints_of, first_endpoints
 from shared.errors import BadPayload, ConfigurationError, Conflict, NotFound
 from tests.ingest.home import Home
 from tests.ingest.senders import SOURCE, change
@@ -201,6 +203,80 @@ def test_without_its_key_nothing_opens_and_no_new_key_hides_it(path: Path) -> No
     with pytest.raises(ConfigurationError):
         Endpoints(path).add("make")
     assert not (path.parent / "keys" / "endpoints.key").exists()
+
+
+def test_a_key_that_is_lost_while_it_runs_is_not_made_anew_by_looking(path: Path) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier", secrets=("word",))
+    endpoints.all()
+    (path.parent / "keys" / "endpoints.key").unlink()
+    with pytest.raises(ConfigurationError, match="from backup"):
+        endpoints.secrets("zapier", "default")
+    with pytest.raises(ConfigurationError, match="from backup"):
+        endpoints.drop("zapier", "default", "00000000")
+    assert not (path.parent / "keys" / "endpoints.key").exists()
+
+
+def test_a_key_is_made_with_the_first_secret(path: Path) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier", secrets=())
+    assert endpoints.secrets("zapier", "default") == []
+    assert not (path.parent / "keys" / "endpoints.key").exists()
+    endpoints.rotate("zapier", secret="word")
+    assert (path.parent / "keys" / "endpoints.key").exists()
+
+
+def test_no_start_makes_a_lost_key_anew(tmp_path: Path) -> None:
+    home = Installation(root=tmp_path, run=RunSettings())
+    home.prepare()
+    (home.keys / "endpoints.key").unlink()
+    home.prepare()
+    assert (home.keys / "endpoints.key").exists(), "nothing was sealed with the one before"
+    endpoints_of(home).add("zapier", secrets=("word",))
+    (home.keys / "endpoints.key").unlink()
+    home.prepare()
+    assert not (home.keys / "endpoints.key").exists()
+    with pytest.raises(ConfigurationError, match=r"endpoints\.key"):
+        first_endpoints(endpoints_of(home), "whsec_aGVsbG8=")
+
+
+def test_a_key_that_was_handed_out_is_not_made_anew(tmp_path: Path) -> None:
+    settings = SecretsSettings(secrets_dir=tmp_path)
+    make_secrets(settings)
+    (tmp_path / MADE / "endpoints.key").unlink()
+    with pytest.raises(ConfigurationError, match="ingest-web"):
+        make_secrets(settings)
+    assert not (tmp_path / MADE / "endpoints.key").exists()
+
+
+def test_what_cannot_be_written_leaves_no_file_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier", secrets=("word",))
+    with pytest.raises(UnicodeEncodeError):
+        endpoints.add("make", secrets=(), options={"a": "\ud800"})
+
+    def fail(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError):  # noqa: PT011 - ours.
+        endpoints.add("make", secrets=())
+    left = {one.name for one in path.parent.glob(f".{path.name}.*")}
+    assert left == {f".{path.name}.lock"}
+    assert [one.source for one in Endpoints(path).all()] == ["zapier"]
+
+
+def test_a_secret_is_not_held_twice_and_a_form_that_is_sent_twice_rotates_once(path: Path) -> None:
+    endpoints = Endpoints(path)
+    endpoints.add("zapier", secrets=("one",))
+    mark = endpoints.secrets("zapier", "default")[0].mark
+    assert endpoints.rotate("zapier", secret="two", newest=mark).secrets == ("two", "one")
+    with pytest.raises(Conflict):
+        endpoints.rotate("zapier", newest=mark)
+    assert endpoints.rotate("zapier", secret="two").secrets == ("two", "one")
+    assert endpoints.rotate("zapier", secret="one").secrets == ("one", "two")
 
 
 @pytest.mark.parametrize("name", SOURCES)

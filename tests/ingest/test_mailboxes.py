@@ -305,6 +305,22 @@ def test_only_one_process_reads_and_a_late_one_cannot_take_a_position_back(
     assert rounds.standing(user).uid == 1
 
 
+def test_positions_are_saved_again_after_a_crash_and_an_orderly_end(
+    rounds: Rounds, user: str
+) -> None:
+    rounds.configure({"user": user})
+    crashed = replace(rounds.polling.lease, owner="another-machine:1")
+    assert crashed.take() == 1
+    rounds.round()
+    rounds.polling.lease.give_back()
+    assert rounds.standing(user).fence == 2
+    rounds.server.deliver(user, mail())
+    ended = replace(rounds.polling, lease=replace(crashed, owner="another-machine:2"))
+    rounds.store.now += timedelta(seconds=60)
+    ended.round()
+    assert [rounds.standing(user).fence, rounds.standing(user).uid] == [3, 1]
+
+
 def test_a_mailbox_that_is_taken_out_and_put_back_goes_on_where_it_was(
     rounds: Rounds, user: str
 ) -> None:

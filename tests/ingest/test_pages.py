@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
+from services.ingest.endpoints import Endpoints
 from services.ingest.inbox import Refusal
 from services.ingest.mailboxes.configured import Mailboxes
 from services.ingest.service import SERVICE
@@ -79,6 +80,50 @@ def test_a_broken_file_is_shown_to_the_admin(
     (store.folder / "endpoints.toml").write_text("[[endpoint]")
     page = client.get("/status/sources", **as_(people, "admin", Accept="text/html"))
     assert "cannot be read as TOML" in page.text
+
+
+ANYWHERE = ("", "/zapier", "/zapier/acme", "/mailbox")
+ACTS = {
+    "/zapier": {"name": "acme"},
+    "/zapier/acme/rotate": {},
+    "/zapier/acme/drop": {"mark": "00000000"},
+    "/zapier/acme/options": {},
+    "/zapier/acme/remove": {},
+}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_is_wrong_with_file_or_key_is_said_on_every_page_and_act(
+    store: Store, people: People, client: FlaskClient, *, is_lost: bool
+) -> None:
+    if is_lost:
+        Endpoints(store.folder / "endpoints.toml").add("zapier", "acme", secrets=("a-word",))
+        (store.folder / "keys" / "endpoints.key").unlink()
+    else:
+        (store.folder / "endpoints.toml").write_text('[[endpoint]\nsecrets = ["a-word"]')
+    why = "restore it from backup" if is_lost else "endpoints.toml cannot be read as TOML"
+    admin, reader = as_(people, "admin"), as_(people, "admin", Accept="text/html")
+    pages = [client.get(f"/status/sources{path}", **reader) for path in ANYWHERE]
+    pages += [client.post(f"/status/sources{p}", data=body, **reader) for p, body in ACTS.items()]
+    calls = [client.get(f"/api/sources{path}", **admin) for path in ("", "/zapier/acme")]
+    calls += [client.post(f"/api/sources{p}", json=body, **admin) for p, body in ACTS.items()]
+    assert {one.status_code for one in (*pages, *calls)} == {503}
+    assert all(why in one.text for one in pages)
+    assert all(why in one.get_json()["error"]["message"] for one in calls)
+    assert not any("a-word" in one.text for one in (*pages, *calls))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"secret": "a\ud800"}, {"name\udfff": "a"}, {"name": ["\ud800"]}, {"secret": "a\0"}],
+)
+def test_half_a_character_is_refused_and_nothing_is_left_of_it(
+    store: Store, people: People, client: FlaskClient, body: dict[str, Any]
+) -> None:
+    answer = client.post("/api/sources/zapier", json=body, **as_(people, "admin"))
+    assert answer.status_code == 422
+    assert "half a character" in answer.get_json()["error"]["message"]
+    assert not list(store.folder.glob("*endpoints.toml*"))
 
 
 def test_a_broken_file_makes_the_door_answer_that_it_is_busy(

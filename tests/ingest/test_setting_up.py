@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from services.ingest.hook import Endpoint
 from services.ingest.relay import relay, retain
+from services.ingest.retention import days_by_source
 from services.ingest.sources import SOURCES
 from services.ingest.store import accepted, deliveries, raw_files
 from shared.bus.envelope import decode
@@ -213,6 +214,64 @@ def test_the_retention_of_a_source_counts_for_what_is_kept_and_a_card_says_what_
     assert wrong.status_code == 422
     assert "Raw bytes can be kept" in wrong.text
     assert told(store) == [("person:admin", None, "retention")]
+
+
+def test_a_form_that_is_sent_twice_changes_the_secret_once(
+    store: Store, client: FlaskClient, admin: dict[str, Any]
+) -> None:
+    client.post("/api/sources/zapier", json={"name": "acme"}, **admin)
+    page = client.get("/status/sources/zapier/acme", **_page(admin)).text
+    [newest] = re.findall(r'name="newest" value="(\w+)"', page)
+    data = {"secret": "", "newest": newest}
+    statuses = [
+        client.post("/status/sources/zapier/acme/rotate", data=data, **_page(admin)).status_code
+        for _ in range(2)
+    ]
+    assert statuses == [200, 409]
+    held = client.get("/api/sources/zapier/acme", **admin).get_json()["held"]
+    assert [len(held), held[1]["mark"]] == [2, newest]
+    for _ in range(2):
+        given = {"secret": "of-the-vendor"}
+        answer = client.post("/api/sources/zapier/acme/rotate", json=given, **admin)
+        assert answer.status_code == 200
+    held = client.get("/api/sources/zapier/acme", **admin).get_json()["held"]
+    assert len({one["mark"] for one in held}) == 2
+    assert [action for _, _, action in told(store)] == ["opened", "rotated", "rotated"]
+
+
+def test_mails_are_kept_as_long_as_an_admin_sets(
+    store: Store, client: FlaskClient, admin: dict[str, Any]
+) -> None:
+    page = client.get("/status/sources/mailbox", **_page(admin))
+    assert page.status_code == 200
+    assert "Open an endpoint" not in page.text
+    assert "countersign mailboxes check" in page.text
+    saved = client.post("/status/sources/mailbox/retention", data={"days": 7}, **_page(admin))
+    assert saved.status_code == 303
+    with reading(store.web.engine) as connection:
+        assert days_by_source(connection)["mailbox"] == 7
+    again = client.get(saved.headers["Location"], **_page(admin))
+    assert 'value="7"' in again.text
+    assert client.post("/api/sources/mailbox", json={}, **admin).status_code == 404
+
+
+def test_an_awaited_test_counts_from_its_instant_however_that_is_written(
+    store: Store, client: FlaskClient, admin: dict[str, Any]
+) -> None:
+    client.post("/api/sources/zapier", json={"name": "acme"}, **admin)
+    since = (store.now + timedelta(hours=1)).astimezone(timezone(timedelta(hours=-9)))
+    client.post("/hooks/zapier/acme", data=b"{}")
+    page = client.get(
+        "/status/sources/zapier/acme", query_string={"since": since.isoformat()}, **_page(admin)
+    )
+    assert page.status_code == 200
+    early = client.get(
+        "/status/sources/zapier/acme",
+        query_string={"since": (since - timedelta(hours=2)).isoformat()},
+        **_page(admin),
+    )
+    assert "Waiting for" in page.text
+    assert "Waiting for" not in early.text
 
 
 def test_a_change_that_cannot_be_logged_is_not_made(

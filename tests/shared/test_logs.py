@@ -30,6 +30,7 @@ except BadPayload:
 log.warning("seen", who="dana@example.com")
 logging.getLogger("waitress").error("Exception while serving /search?q=Dana Miller")
 logging.getLogger("urllib3").warning("retrying %s", "Dana Miller")
+logging.getLogger("odd").log(35, "a level of its own %s", "Dana Miller")
 thread = threading.Thread(target=fail); thread.start(); thread.join()
 """
 
@@ -53,8 +54,10 @@ def test_words_of_others_stay_out_and_places_are_kept() -> None:
         "seen",
         "said by a library",
         "retrying %s",
+        "a level of its own %s",
         "a thread ended",
     ]
+    assert [one["level"] for one in others][3:] == ["warning", "error"]
 
 
 @pytest.mark.parametrize(

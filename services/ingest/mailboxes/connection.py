@@ -37,7 +37,9 @@ _FLAGS = re.compile(rb"\(([^)]*)\)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 # The command that a setting is for.
 _SETTINGS = {"STORE": "mark", "MOVE": "move_to"}
-_LATER = (b"[UNAVAILABLE]", b"[INUSE]", b"[LIMIT]", b"[SERVERBUG]")
+_LATER = ("[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]")
+# The library makes an exception of the answer BAD, and of its own troubles one of the same kind.
+_BAD = re.compile(r"command error: BAD \[b?['\"]?(.*?)['\"]?\]\Z", re.DOTALL)
 
 
 class Away(Exception):
@@ -46,6 +48,10 @@ class Away(Exception):
 
 class Wrong(Exception):
     """A setting is wrong, and stays so until somebody changes it. The message names it."""
+
+
+class Refused(Exception):
+    """The server does not give out this one mail; the others may well come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +71,16 @@ class Folder:
         return sorted(int(uid) for uid in self.box.uids(criteria, charset=None))
 
     def size(self, uid: int) -> int | None:
-        """Bytes of a mail; ``None`` if somebody removed it meanwhile."""
+        """Bytes of a mail; ``None`` if somebody removed it meanwhile. Raises `Refused`."""
         answer = self._uid("FETCH", str(uid), "(RFC822.SIZE)")
         found = _SIZE.search(b" ".join(_bytes_of(answer)))
         return int(found[1]) if found else None
 
     def fetch(self, uid: int, limit: int) -> bytes | None:
-        """A mail's bytes, and one more than ``limit`` at most. Nobody sees that it was read."""
+        """A mail's bytes, and one more than ``limit`` at most. Nobody sees that it was read.
+
+        Raises `Refused`.
+        """
         pieces: list[bytes] = []
         length = 0
         while length <= limit:
@@ -105,12 +114,27 @@ class Folder:
         return mark in allowed or (b"\\*" in allowed and not mark.startswith(b"\\"))
 
     def _uid(self, command: str, *args: Any) -> Sequence[Any]:
-        kind, data = self.box.client.uid(command, *args)
-        if kind != "OK" and command in _SETTINGS:
-            raise Wrong(f"{_SETTINGS[command]}: the server refuses it ({_said(data)})")
-        if kind != "OK":
-            raise Away(f"the server refuses {command} ({_said(data)})")
-        return data
+        kind, data = self._answer(command, *args)
+        if kind == "OK":
+            return data
+        said = _said(data)
+        if command in _SETTINGS:
+            raise Wrong(f"{_SETTINGS[command]}: the server refuses it ({said})")
+        if _is_for_now(said):
+            raise Away(f"the server refuses {command} ({said})")
+        raise Refused(f"the server refuses {command} ({said})")
+
+    def _answer(self, command: str, *args: Any) -> tuple[str, Sequence[Any]]:
+        """``OK``, ``NO`` or ``BAD`` and what was said. After an ``abort`` nobody answers any more,
+        nor can the answers be told apart once the library lost its place.
+        """
+        try:
+            return self.box.client.uid(command, *args)
+        except imaplib.IMAP4.error as error:
+            said = _BAD.search(str(error))
+            if said is None or isinstance(error, imaplib.IMAP4.abort):
+                raise
+            return "BAD", [said[1].encode()]
 
 
 @contextmanager
@@ -171,7 +195,7 @@ def _sign_in(box: BaseMailBox, mailbox: Mailbox) -> None:
         if isinstance(error, imaplib.IMAP4.abort):
             raise
         said = _said(error.command_result[1] if isinstance(error, MailboxLoginError) else error)
-        if any(code.decode() in said for code in _LATER):
+        if _is_for_now(said):
             raise Away(f"signing in is not possible now ({said})") from error
         raise Wrong(f"user or password_file: the server refuses them ({said})") from error
 
@@ -215,6 +239,10 @@ def _translated() -> Iterator[None]:
         raise Away(f"the server ended the visit ({_said(error)})") from error
     except ImapToolsError as error:
         raise Away(f"the server refuses a command ({_said(error)})") from error
+
+
+def _is_for_now(said: str) -> bool:
+    return any(code in said for code in _LATER)
 
 
 def _bytes_of(answer: Sequence[Any]) -> Iterator[bytes]:

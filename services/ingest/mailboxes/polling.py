@@ -143,16 +143,19 @@ class _Turn:
 
         What is too large or unreadable stays in the mailbox as it is, unmarked.
         """
-        size = folder.size(uid)
-        if size is not None and size > SOURCE.max_bytes:
-            self._refuse(mailbox, uid, size)
+        from services.ingest.mailboxes.connection import Refused
+
+        try:
+            size, body = _fetched(folder, uid)
+        except Refused as error:
+            self._refuse(mailbox, uid, Outcome.BAD_PAYLOAD, str(error))
             return False
-        body = None if size is None else folder.fetch(uid, SOURCE.max_bytes)
+        if size > SOURCE.max_bytes:
+            limit = f"{size} bytes are more than {SOURCE.max_bytes}"
+            self._refuse(mailbox, uid, Outcome.TOO_LARGE, limit)
+            return False
         if body is None:
             return False  # Somebody removed it meanwhile.
-        if len(body) > SOURCE.max_bytes:
-            self._refuse(mailbox, uid, len(body))
-            return False
         return self._accept(mailbox, self._hook(mailbox, folder.validity, uid, body))
 
     def _hook(self, mailbox: Mailbox, validity: int, uid: int, body: bytes) -> Hook:
@@ -183,14 +186,13 @@ class _Turn:
         self.polling.inbox.set_aside(SOURCE, endpoint, hook, str(Outcome.BAD_PAYLOAD), why)
         return False
 
-    def _refuse(self, mailbox: Mailbox, uid: int, size: int) -> None:
+    def _refuse(self, mailbox: Mailbox, uid: int, reason: Outcome, why: str) -> None:
         where = f"mail {uid} of {mailbox.folder}"
-        limit = f"{size} bytes are more than {SOURCE.max_bytes}"
         refusal = Refusal(
             source=SOURCE.name,
             endpoint=mailbox.name,
-            reason=str(Outcome.TOO_LARGE),
-            detail=f"{where}: {limit}; it stays in the mailbox",
+            reason=str(reason),
+            detail=f"{where}: {why}; it stays in the mailbox",
             received_at=self.polling.clock(),
         )
         self.polling.inbox.refuse(refusal)
@@ -213,3 +215,12 @@ class _Turn:
         if problem.partition(" (")[0] != self.standing.problem.partition(" (")[0]:
             words = "mailbox cannot be read" if problem else "mailbox can be read again"
             log.warning(words, mailbox=self.standing.name, why=problem)
+
+
+def _fetched(folder: Folder, uid: int) -> tuple[int, bytes | None]:
+    """Size and bytes, which are ``None`` where they are too many or gone. Raises `Refused`."""
+    size = folder.size(uid)
+    if size is None or size > SOURCE.max_bytes:
+        return size or 0, None
+    body = folder.fetch(uid, SOURCE.max_bytes)
+    return (0, None) if body is None else (len(body), body)
