@@ -21,6 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30
+BARE_LIMIT = 1 << 20
 
 
 def prepare(folder: Path, database: str = "") -> None:
@@ -85,12 +86,20 @@ def no_commit(folder: Path, database: str) -> Any:
 
 
 def serve(folder: Path, port: int, side: str, workers: int, database: str) -> None:
-    """As the product serves on loopback."""
+    """As the product serves on loopback: whatever is behind it, whole requests only."""
+    from services.buffering import Buffering
     from services.serving import PoolSettings, buffered, serve_granian
 
-    load = {"ingest": door, "hello": hello, "no-commit": no_commit}[side]
+    def bare(application: Any, threads: int) -> Any:
+        return Buffering(application, threads, lambda _: BARE_LIMIT)
+
+    load, front = {
+        "ingest": (door, buffered),
+        "hello": (hello, bare),
+        "no-commit": (no_commit, buffered),
+    }[side]
     pool = PoolSettings(host="127.0.0.1", port=port, web_workers=workers, web_threads=32)
-    serve_granian(pool, lambda: load(folder, database), buffering=buffered)
+    serve_granian(pool, lambda: load(folder, database), buffering=front)
 
 
 @contextmanager
