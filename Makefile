@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run setup check test services vectors bench faults hostile
+.PHONY: help run compiled setup check test services vectors bench faults hostile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-run: .venv/run ## set up and start everything on this machine (PORT, DATA_DIR, PUBLIC_URL)
+run: .venv/run compiled ## set up and start everything on this machine (PORT, DATA_DIR, PUBLIC_URL)
 	@./countersign run
+
+compiled: # A start does not wait for the compiler, even where Python may not keep what it compiled.
+	@$(BIN)/python -m compileall -q services shared
 
 setup: .venv/dev ## set up for development: locked packages with their hashes
 
@@ -27,7 +30,7 @@ services: ## start the real servers on this machine (deploy/dev/services stop en
 vectors: .venv/dev ## post recorded webhooks through the real endpoint (FILE=path)
 	$(BIN)/python -m tests.vectors $(FILE)
 
-bench: .venv/dev ## measure speed (P="p1 columns" for some; FULL=1, SMOKE=1, COLUMN=distributed)
+bench: .venv/dev compiled ## measure speed (P="p1 columns" for some; FULL=1, SMOKE=1, COLUMN=distributed)
 	$(BIN)/python -m tests.bench $(P)
 
 faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on
