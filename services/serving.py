@@ -128,8 +128,9 @@ def serve_granian(
     from granian.log import LogLevels
     from granian.server import Server
 
-    from shared.processes import die_with
+    from shared.processes import allow_many_connections, die_with
 
+    allow_many_connections()
     server = os.getpid()
 
     def load_in_child(*_: object) -> Any:
@@ -178,13 +179,28 @@ def serve_crm(settings: CrmSettings) -> None:
 
 
 def serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
-    """Buffers heads and bodies by itself, at half of granian's rate. Until SIGTERM."""
+    """Buffers heads and bodies by itself, at half of granian's rate. Until SIGTERM.
+
+    Who sends nothing for some seconds is closed, and a thousand of them do no harm: `select` could
+    not look at more than 1,023 and would end the process.
+    """
     import contextlib
 
     from waitress.server import create_server
 
+    from shared.processes import allow_many_connections
+
+    allow_many_connections()
     server = create_server(
-        app, host=host, port=port, threads=threads, connection_limit=2000, ident="countersign"
+        app,
+        host=host,
+        port=port,
+        threads=threads,
+        connection_limit=2000,
+        asyncore_use_poll=True,
+        channel_timeout=7,
+        cleanup_interval=2,
+        ident="countersign",
     )
     signal.signal(signal.SIGTERM, lambda *_: server.close())
     with contextlib.suppress(OSError):

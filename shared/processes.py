@@ -1,9 +1,10 @@
-"""What a process tells the kernel and its C library: name, death with its parent, memory."""
+"""What a process tells the kernel and its C library: name, death with its parent, what it may use."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -12,6 +13,7 @@ LONGEST_NAME = 15
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3
 ARENAS = 2
 LARGE = 128 * 1024
+OPEN_FILES = 65_536
 
 
 def show_name(name: str) -> None:
@@ -42,6 +44,14 @@ def keep_memory_small() -> None:
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(_ARENA_MAX, ARENAS)
         library.mallopt(_MMAP_THRESHOLD, LARGE)
+
+
+def allow_many_connections() -> None:
+    """Open as many files as the machine allows; shells often leave it at 1,024 of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _prctl(option: int, value: int | bytes) -> None:
