@@ -1,4 +1,4 @@
-"""What a process tells the kernel and its C library: name, death with its parent, what it may use."""
+"""What a process tells the kernel and its C library: name, end with its parent, what it may use."""
 
 from __future__ import annotations
 
