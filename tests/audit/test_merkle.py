@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,12 +23,13 @@ from services.audit.merkle import (
 )
 from shared.errors import BadPayload
 from shared.proof import leaf_hash, node_hash, verify_inclusion
+from tests.beside import FOLDER, is_expected
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"
-FULL = ROOT / ".." / "shared" / "data" / "merkle_vectors.json"
+FULL = FOLDER / "data" / "merkle_vectors.json"
 # A clone alone has only its own fixtures; where CI is set the full set must be there.
-FILES = [OWN, FULL] if FULL.exists() or os.environ.get("CI") else [OWN]
+FILES = [OWN, FULL] if is_expected("data/merkle_vectors.json") else [OWN]
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.name)

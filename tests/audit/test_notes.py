@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from services.audit.merkle import verify_consistency
 from services.audit.notes import sign_note, vkey_of
 from shared.errors import BadPayload, BadSignature, Rejected
 from shared.proof import ED25519, Checkpoint, open_checkpoint, open_note, parse_vkey
+from tests.beside import FOLDER, is_expected
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"
-FULL = ROOT / ".." / "shared" / "data" / "merkle_vectors.json"
-FILES = [OWN, FULL] if FULL.exists() or os.environ.get("CI") else [OWN]
+FULL = FOLDER / "data" / "merkle_vectors.json"
+FILES = [OWN, FULL] if is_expected("data/merkle_vectors.json") else [OWN]
 
 NAME = "log.example/test"
 KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"notes test").digest())

@@ -30,11 +30,12 @@ from shared.domain.ledger import LedgerEntry, LedgerEntrySchema, commitment
 from shared.domain.receipt import Receipt, ReceiptSchema
 from shared.domain.schema import dump
 from shared.proof import Checkpoint, leaf_hash
+from tests.beside import FOLDER, is_expected
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "fixtures" / "merkle.json"
-FULL = ROOT / ".." / "shared" / "data" / "merkle_vectors.json"
-FILES = [OWN, FULL] if FULL.exists() or os.environ.get("CI") else [OWN]
+FULL = FOLDER / "data" / "merkle_vectors.json"
+FILES = [OWN, FULL] if is_expected("data/merkle_vectors.json") else [OWN]
 SOURCE = Path(verify.__file__)
 
 NAME = "log.example/test"

@@ -16,7 +16,6 @@ from shared.policy import Policy, load_policy
 
 ROOT = Path(__file__).parents[2]
 MAILS = ROOT / "tests" / "fixtures" / "mails"
-DATA = ROOT / ".." / "shared" / "data"
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 DANA = RecordRef(crm="demo", type="contacts", id="1001")
 DRAFT = RecordRef(crm="demo", type="drafts", id="new")

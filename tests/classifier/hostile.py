@@ -21,6 +21,7 @@ from shared.domain.classification import Classification
 from shared.domain.event import Event
 from shared.domain.proposal import Maker
 from shared.errors import BadPayload
+from tests.beside import beside
 from tests.classifier import examples
 
 GOOD_BODY = (
@@ -316,7 +317,7 @@ def judged(text: str, subject: Subject) -> Classification | None:
 
 def attacks() -> list[dict[str, Any]]:
     """The published attack texts. Raises `FileNotFoundError` where the file is missing."""
-    text = (examples.DATA / "injections.jsonl").read_text(encoding="utf-8")
+    text = beside("data/injections.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines() if line]
 
 

@@ -24,6 +24,7 @@ from shared.crm.pace import Pace
 from shared.crm.transport import Answer
 from shared.domain.record import RecordRef
 from shared.errors import ConfigurationError, Conflict, CRMUnavailable, NotFound, Rejected
+from tests.beside import beside
 from tests.crm.kit import ConnectorCases, Stage
 from tests.fakes.faulty_crm import Fault, served, status
 from tests.fakes.hubspot import (
@@ -37,7 +38,6 @@ from tests.fakes.hubspot import (
     HubSpot,
 )
 
-FIXTURES = Path(__file__).parents[3] / "shared" / "specs" / "fixtures" / "hubspot"
 DANA = RecordRef(crm="hubspot", type="contacts", id="51")
 DEAL = RecordRef(crm="hubspot", type="deals", id="7001")
 OPTIONS = {
@@ -121,7 +121,7 @@ class TestHubSpot(ConnectorCases):
 
 
 def fixture(name: str) -> bytes:
-    return (FIXTURES / f"{name}.json").read_bytes()
+    return beside(f"specs/fixtures/hubspot/{name}.json").read_bytes()
 
 
 def paths(crm: HubSpot) -> list[tuple[str, str]]:

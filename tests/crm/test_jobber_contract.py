@@ -29,7 +29,7 @@ from shared.crm import jobber_documents as documents
 from shared.crm.jobber_fields import STAGES, TABLE, TITLES
 from shared.domain.record import RecordRef
 from shared.errors import Rejected
-from tests.fakes.jobber import CONTRACT, contract, first_field, gid, operation_of, whole_schema
+from tests.fakes.jobber import contract, first_field, gid, operation_of, whole_schema
 from tests.fakes.jobber_fixtures import Running, running_jobber
 
 QUESTIONS = {
@@ -43,11 +43,6 @@ QUESTIONS = {
 # What the contract file does not hold; known from the vendor's pages alone.
 BEYOND = {"notesOfRequest", "notesOfJob", "jobCreateNote"}
 ALL = {**QUESTIONS, **{name: one.document for name, one in OPERATIONS.items()}}
-
-
-@pytest.fixture(autouse=True)
-def _there() -> None:
-    assert CONTRACT.exists(), "the contract lies beside the repository: ../shared/specs"
 
 
 def schema_for(name: str) -> GraphQLSchema:

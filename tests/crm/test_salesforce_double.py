@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +26,11 @@ from shared.crm.salesforce_metadata import field_of
 from shared.crm.transport import Answer
 from shared.domain.record import RecordRef
 from shared.errors import CRMUnavailable, NotFound, Rejected
+from tests.beside import beside
 from tests.fakes.faulty_crm import status
 from tests.fakes.salesforce import READ_CLIENT, WRITE_CLIENT, Salesforce, running_salesforce
 from tests.fakes.salesforce_org import checked
 
-RECORDED = Path(__file__).parents[3] / "shared" / "specs" / "fixtures" / "salesforce"
 HOST = "https://org.my.salesforce.com"
 
 
@@ -66,10 +64,7 @@ def other(fake: Salesforce) -> Iterator[SimpleSalesforce]:
 
 
 def recorded(name: str) -> bytes:
-    path = RECORDED / f"{name}.json"
-    if not path.exists() and os.environ.get("CI") != "true":
-        pytest.skip("the recorded answers are not beside the repository")
-    return path.read_bytes()
+    return beside(f"specs/fixtures/salesforce/{name}.json").read_bytes()
 
 
 # Recorded answers, through the connector.

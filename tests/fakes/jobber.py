@@ -30,10 +30,11 @@ from graphql import (
 
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, parse_instant, rfc3339
+from tests.beside import beside
 from tests.fakes.faulty_crm import Fault, FaultyCrm
 from tests.fakes.token_endpoint import TokenEndpoint
 
-CONTRACT = Path(__file__).parents[3] / "shared" / "specs" / "jobber-2025-04-16-subset.graphql"
+CONTRACT = "specs/jobber-2025-04-16-subset.graphql"
 MORE = Path(__file__).with_name("jobber_more.graphql")
 VERSION = "2025-04-16"
 READ_SCOPES = "read_clients read_requests read_jobs read_quotes read_custom_field_configurations"
@@ -50,7 +51,7 @@ def contract() -> GraphQLSchema:
 
 @cache
 def _contract() -> GraphQLSchema:
-    return build_schema(CONTRACT.read_text(encoding="utf-8"))
+    return build_schema(beside(CONTRACT).read_text(encoding="utf-8"))
 
 
 @cache
@@ -82,6 +83,8 @@ class Jobber:
     at: float = field(default_factory=time.monotonic)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     lock: Any = field(default_factory=threading.RLock)
+    # Read here, where a test can still be skipped.
+    schema: GraphQLSchema = field(default_factory=whole_schema)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with self.lock:
@@ -124,7 +127,7 @@ class Jobber:
         is_change = operation.operation is OperationType.MUTATION
         self.log.append(("mutation" if is_change else "query", name, variables))
         self.deletes += sum("delete" in word.lower() for word in words(variables, name))
-        if wrong := validate(whole_schema(), parse(document)):
+        if wrong := validate(self.schema, parse(document)):
             return "200 OK", {"errors": [{"message": one.message} for one in wrong]}
         asked = float(document.count("first") * 25 + 10)
         cost = self._paid(asked)
@@ -133,7 +136,7 @@ class Jobber:
         if is_change and not any(scope.startswith("write") for scope in scopes):
             said = {"message": "the app may not write", "extensions": {"code": "FORBIDDEN"}}
             return "200 OK", {"errors": [said], "extensions": cost}
-        result = graphql_sync(whole_schema(), document, Root(self), variable_values=variables)
+        result = graphql_sync(self.schema, document, Root(self), variable_values=variables)
         said = result.formatted
         if result.errors and all(one.path is None for one in result.errors):
             said.pop("data", None)  # Nothing was carried out.

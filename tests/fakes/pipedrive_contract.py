@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import pytest
 import requests
 
-from tests.product import ROOT
+from tests.beside import beside
 
-SPECS = ROOT.parent / "shared" / "specs"
 _OBJECT = {"type": "object", "additionalProperties": True}
 _HOP = {"transfer-encoding", "connection", "keep-alive", "content-length", "date", "server"}
 
@@ -46,10 +44,7 @@ def operations() -> Iterator[tuple[str, str]]:
 
 
 def _read(name: str) -> Any:
-    path = SPECS / name
-    if not path.exists():
-        pytest.skip(f"{name} is not beside the repository")
-    return json.loads(path.read_text())
+    return json.loads(beside(f"specs/{name}").read_text())
 
 
 def _close(operation: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from shared.people import People
 from tests.ingest.senders import SOURCE, change
 from tests.ingest.test_inbox import accept, hook
 from tests.ingest.test_pages import as_, client, people
-from tests.ingest.test_sources import VECTORS
+from tests.ingest.test_sources import published
 from tests.vectors import Store, body_of
 
 __all__ = ["client", "people"]
@@ -287,7 +287,7 @@ def test_a_change_that_cannot_be_logged_is_not_made(
 def test_a_subscription_is_confirmed_by_a_click_and_only_at_the_sender(
     store: Store, client: FlaskClient, admin: dict[str, Any]
 ) -> None:
-    vector = VECTORS["sns-subscription-confirmation"]
+    vector = published("sns-subscription-confirmation")
     path = store.open(vector)
     posted = client.post(path, data=body_of(vector), headers=vector["headers"])
     assert posted.status_code == 200
