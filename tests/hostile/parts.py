@@ -21,7 +21,9 @@ LEAST_SLOW_SECONDS = 12.0
 
 def requests(folder: Path, scale: float, tell: Tell) -> Found:
     with running(folder) as product:
-        return _plain(assault.assault(product, max(100, round(REQUESTS * scale)), tell))
+        found = _plain(assault.assault(product, max(100, round(REQUESTS * scale)), tell))
+        # What the product said of it is gone with its folder.
+        return found | {"said": product.said()} if found["faults"] else found
 
 
 def slow_senders(folder: Path, scale: float, tell: Tell) -> Found:
