@@ -226,7 +226,7 @@ def test_whoever_is_refused_by_the_crm_at_once_renews_once(stage: Stage) -> None
     stage.give(seconds=3600)
     holders = [Granted(stage.again(), "jobber", stage.flow.next, patience=5) for _ in range(2)]
     assert {held.headers()["Authorization"] for held in holders} == {"Bearer old"}
-    assert all(held.renew() for held in holders)
+    assert all(held.renew(held.headers()) for held in holders)
     assert len({held.headers()["Authorization"] for held in holders}) == 1
     assert dict(stage.vendor.used) == {"refresh-1": 1}
 
