@@ -215,12 +215,24 @@ def healthy() -> None:
 
 
 @main.command()
-def secrets() -> None:
-    """Make every password, token and key for the processes and servers of an installation."""
-    from services.secret_files import SecretsSettings, make_secrets
+@click.option(
+    "--announce", help="Hand out the public half of the next key: decisions, checkpoints."
+)
+@click.option("--rotate", help="Make anew: decisions, checkpoints, ledger, endpoints, metrics.")
+def secrets(announce: str | None, rotate: str | None) -> None:
+    """Make every password, token and key for the processes and servers of an installation.
 
+    What is there stays as it is, but for what is asked to be made anew.
+    """
+    from services.kept_keys import ANNOUNCE, RENEW
+    from services.secret_files import NOTHING, SecretsSettings, make_secrets, renew_metrics
+
+    renewing = {"": NOTHING, **RENEW, "metrics": renew_metrics}
+    table, name = (ANNOUNCE, announce) if announce else (renewing, rotate or "")
+    if name not in table or (announce and rotate):
+        raise click.UsageError(f"one of: {', '.join(filter(None, table))}")
     settings = load_settings(SecretsSettings)
-    written = make_secrets(settings)
+    written = make_secrets(settings, renew=table[name])
     click.echo(f"{written} secrets written below {settings.secrets_dir}; the others were there.")
 
 

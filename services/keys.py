@@ -29,7 +29,7 @@ def keys() -> None:
 @pass_installation
 def list_(home: Installation) -> None:
     """Every key by a fingerprint that tells nothing else, what it does, and since when."""
-    from services.key_list import kept_keys
+    from services.kept_keys import kept_keys
 
     for key in kept_keys(home.keys):
         click.echo(f"{key.name:17} {key.fingerprint}  {key.since:10}  {key.does}")

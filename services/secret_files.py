@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from services.processes import Process
 
 MADE: Final = "made"
+TEXTS: Final = "texts.json"
+NOTHING: Final[Callable[[Path], object]] = lambda _: None  # noqa: E731 - a name for doing nothing
 SEARCH_USER: Final = "elastic"
 TOKENS: Final = (
     "crm-read",
@@ -59,15 +61,17 @@ class SecretsSettings:
 Texts = Mapping[str, str]
 
 
-def make_secrets(settings: SecretsSettings) -> int:
+def make_secrets(settings: SecretsSettings, *, renew: Callable[[Path], object] = NOTHING) -> int:
     """Make what is missing and hand it out; returns how many files were written anew.
 
-    Raises `ConfigurationError` where a key was lost or the folder cannot be written.
+    ``renew`` may do something to the folder of what was made. Raises `ConfigurationError` where a
+    key was lost or the folder cannot be written.
     """
     try:
-        texts = _made(settings.secrets_dir / MADE)
+        texts = _made(settings.secrets_dir / MADE, renew)
         written = 0
-        for folder, name, content in _files(settings, texts):
+        # Whoever checks signatures knows a new key before anybody signs with it.
+        for folder, name, content in sorted(_files(settings, texts), key=_is_signing_key):
             place = settings.secrets_dir / folder
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             written += _put(place / name, content)
@@ -81,14 +85,25 @@ def make_secrets(settings: SecretsSettings) -> int:
     return written
 
 
-def _made(folder: Path) -> Texts:
+def _is_signing_key(file: tuple[str, str, bytes]) -> bool:
+    return file[1].endswith(".ed25519")
+
+
+def renew_metrics(made: Path) -> None:
+    """Another token for the figures."""
+    file = made / TEXTS
+    texts = json.loads(file.read_text(encoding="utf-8"))
+    _put(file, json.dumps({**texts, "metrics": secrets.token_hex(32)}))
+
+
+def _made(folder: Path, renew: Callable[[Path], object]) -> Texts:
     """The texts by name, made at the first time. Keys lie beside them as files."""
     from services.installation import make_keys, refuse_lost_keys
     from services.rights import ROLES
     from shared.bus.definitions import users
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / "texts.json"
+    file = folder / TEXTS
     texts: dict[str, str] = {}
     if file.exists():
         texts = json.loads(file.read_text(encoding="utf-8"))
@@ -103,6 +118,7 @@ def _made(folder: Path) -> Texts:
     ]
     make_keys(folder)
     _put(file, json.dumps({name: texts.get(name) or secrets.token_hex(32) for name in names}))
+    renew(folder)
     made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return made
 

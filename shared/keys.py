@@ -31,15 +31,35 @@ def make_key(folder: Path, name: str) -> None:
     if private.exists():
         return
     key = Ed25519PrivateKey.generate()
-    write_secret(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_secret(private, _private_pem(key))
     (folder / f"{name}.pub").write_bytes(_public_pem(key.public_key()))
 
 
 def rotate_key(folder: Path, name: str) -> str:
-    """Replace the signing key ``name`` by a new one; returns the new key id."""
-    key = Ed25519PrivateKey.generate()
+    """Replace the signing key ``name`` by the next one; returns the new key id."""
+    key = next_key(folder, name)
     replace_key(folder, name, key)
     return key_id(key.public_key())
+
+
+def next_key(folder: Path, name: str) -> Ed25519PrivateKey:
+    """The one that was announced, or else a new one."""
+    announced = folder / f"{name}.next"
+    return load_private(announced) if announced.exists() else Ed25519PrivateKey.generate()
+
+
+def announce_key(folder: Path, name: str) -> Ed25519PublicKey:
+    """Make the next signing key, and its public half known, while the one in use signs on.
+
+    For whoever is told of it in other ways, and later, than it begins to sign.
+    """
+    announced = folder / f"{name}.next"
+    if not announced.exists():
+        write_secret(announced, _private_pem(Ed25519PrivateKey.generate()))
+    key = load_private(announced).public_key()
+    current, *others = load_publics(folder, name).values()
+    keep_publics(folder / f"{name}.pub", [current, key, *others])
+    return key
 
 
 def replace_key(folder: Path, name: str, key: Ed25519PrivateKey) -> None:
@@ -49,13 +69,17 @@ def replace_key(folder: Path, name: str, key: Ed25519PrivateKey) -> None:
     signed with it: whoever reads in between can check every signature that there is.
     """
     keep_publics(folder / f"{name}.pub", [key.public_key(), *load_publics(folder, name).values()])
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    replace_file(folder / f"{name}.ed25519", private)
+    replace_file(folder / f"{name}.ed25519", _private_pem(key))
+    (folder / f"{name}.next").unlink(missing_ok=True)
 
 
 def keep_publics(path: Path, keys: Iterable[Ed25519PublicKey]) -> None:
-    """A file of public keys, replaced as a whole."""
-    replace_file(path, b"".join(_public_pem(key) for key in keys))
+    """A file of public keys, each once, replaced as a whole."""
+    replace_file(path, b"".join(dict.fromkeys(_public_pem(key) for key in keys)))
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _public_pem(key: Ed25519PublicKey) -> bytes:

@@ -29,11 +29,19 @@ from shared.domain.schema import rfc3339
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, ConfigurationError
 from shared.faultpoints import reached
-from shared.keys import Reread, load_private, replace_file, replace_key
+from shared.keys import (
+    Reread,
+    announce_key,
+    load_private,
+    next_key,
+    replace_file,
+    replace_key,
+)
 from shared.outbox import Unit
 from shared.proof import Checkpoint, VerifierKey, key_ids, parse_vkey
 
 LOG_NAME = "countersign/log"
+SEALING = "checkpoints"
 VKEY = "checkpoints.vkey"
 LOG_CHAIN = ids.derive("log")
 MOST_UNSEALED = 1000
@@ -101,13 +109,25 @@ def rotate_checkpoints(folder: Path) -> VerifierKey:
     What the old one sealed is still checked with its own. The change and the verifier key are
     there before the new key signs anything, and nothing is left of the old private key.
     """
-    new = Ed25519PrivateKey.generate()
-    change = sign_change(LOG_NAME, load_private(folder / "checkpoints.ed25519"), new)
+    new = next_key(folder, SEALING)
+    change = sign_change(LOG_NAME, load_private(folder / f"{SEALING}.ed25519"), new)
     keep_change(folder, change)
-    vkeys = "".join(f"{vkey.text()}\n" for vkey in (change.new, *_vkeys(folder / VKEY)))
-    replace_file(folder / VKEY, vkeys.encode())
-    replace_key(folder, "checkpoints", new)
+    _keep_vkeys(folder, change.new, *_vkeys(folder / VKEY))
+    replace_key(folder, SEALING, new)
     return change.new
+
+
+def announce_checkpoints(folder: Path) -> VerifierKey:
+    """The verifier key of the next key for sealing, made known while the one in use seals on."""
+    next_ = VerifierKey(name=LOG_NAME, public_key=announce_key(folder, SEALING).public_bytes_raw())
+    current, *others = _vkeys(folder / VKEY)
+    _keep_vkeys(folder, current, next_, *others)
+    return next_
+
+
+def _keep_vkeys(folder: Path, *vkeys: VerifierKey) -> None:
+    lines = dict.fromkeys(f"{vkey.text()}\n" for vkey in vkeys)
+    replace_file(folder / VKEY, "".join(lines).encode())
 
 
 def _vkeys(path: Path) -> tuple[VerifierKey, ...]:
@@ -150,7 +170,6 @@ def _enter_changes(unit: Unit, deps: Any, vkey: VerifierKey) -> None:
         return
     changes = way(deps.signer.changes(), key_ids(last.note), vkey)
     append(unit.db, deps.vault, [_entry_of(change, unit.now) for change in changes])
-    reached("audit.key_changed")
 
 
 def _is_of(vkey: VerifierKey, checkpoint: SignedCheckpoint) -> bool:

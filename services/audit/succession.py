@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.audit.notes import sign_note, vkey_of
-from shared.errors import BadPayload, ConfigurationError, StoreUnavailable
+from shared.errors import BadPayload, ConfigurationError, Rejected, StoreUnavailable
 from shared.keys import replace_file
 from shared.proof import VerifierKey, open_note, parse_vkey
 
@@ -58,7 +58,7 @@ def load_changes(folder: Path) -> tuple[KeyChange, ...]:
         return tuple(read_change(json.loads(line)["note"]) for line in lines)
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, TypeError, KeyError, BadPayload) as error:
+    except (OSError, ValueError, TypeError, KeyError, Rejected) as error:
         raise ConfigurationError(f"{CHANGES} is damaged: restore it from backup") from error
 
 

@@ -1,26 +1,40 @@
-"""What an admin may know of the keys of an installation: which there are, what each does, since
-when. A fingerprint of a secret is a keyed hash: it tells keys apart and nothing else.
-"""
+"""The keys in a folder: what an admin may know of each, and how it is made anew."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.audit.checkpoints import announce_checkpoints, rotate_checkpoints
 from services.audit.vault import LEDGER_KEY
 from services.ingest.sealing import KEY_FILE
-from shared.key_ring import read_ring
-from shared.keys import key_id, load_private, load_publics
+from shared.key_ring import read_ring, renew_ring
+from shared.keys import announce_key, key_id, load_private, load_publics, rotate_key
 
 _FINGERPRINT = b"countersign fingerprint of a key"
+
+# The folder is whole after each: public halves first, and what was there goes on being of use.
+RENEW: Mapping[str, Callable[[Path], object]] = {
+    "decisions": lambda folder: rotate_key(folder, "decisions"),
+    "checkpoints": rotate_checkpoints,
+    "ledger": lambda folder: renew_ring(folder / LEDGER_KEY),
+    "endpoints": lambda folder: renew_ring(folder / KEY_FILE),
+}
+ANNOUNCE: Mapping[str, Callable[[Path], object]] = {
+    "decisions": lambda folder: announce_key(folder, "decisions"),
+    "checkpoints": announce_checkpoints,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptKey:
-    """``since`` is the day on which its file was written; empty for an older key in the file."""
+    """``since`` is the day on which its file was written; empty for an older key in the file.
+
+    ``fingerprint`` of a secret is a keyed hash: it tells keys apart and nothing else.
+    """
 
     name: str
     fingerprint: str
