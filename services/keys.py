@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -72,6 +73,25 @@ def _rotate_endpoints(home: Installation) -> None:
     click.echo("The secrets of endpoints are sealed anew; senders notice nothing.")
 
 
+def _rotate_grants(home: Installation, name: str) -> None:
+    """In two steps: a process opens what another seals only after it was started anew."""
+    from services.crm_cli import grants_of
+    from shared.crm.sealing import ANNOUNCED, next_keys
+    from shared.keys import replace_file
+
+    path = home.keys / f"{name}.key"
+    keys = next_keys(path.read_text(encoding="utf-8"))
+    replace_file(path, keys.encode())
+    if ANNOUNCED in keys:
+        click.echo(
+            "A new key is announced. Now `countersign reload`, wait for /readyz, again this."
+        )
+        return
+    grants = grants_of(home, write=name == "crm-write-grants")
+    click.echo(f"{grants.reseal() if grants else 0} grants are sealed with the new key.")
+    click.echo("Now `countersign reload`: until then tokens that are renewed get the old one.")
+
+
 def _rotate_metrics(home: Installation) -> None:
     from shared.keys import replace_file
 
@@ -85,6 +105,8 @@ ROTATE: Mapping[str, Callable[[Installation], None]] = {
     "ledger": _rotate_ledger,
     "endpoints": _rotate_endpoints,
     "metrics": _rotate_metrics,
+    "crm-read-grants": partial(_rotate_grants, name="crm-read-grants"),
+    "crm-write-grants": partial(_rotate_grants, name="crm-write-grants"),
 }
 
 

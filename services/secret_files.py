@@ -13,10 +13,12 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from services.rights import OWNER
+from shared.crm.sealing import next_keys
 from shared.errors import ConfigurationError
 from shared.keys import replace_file
 from shared.settings import setting
@@ -89,11 +91,17 @@ def _is_signing_key(file: tuple[str, str, bytes]) -> bool:
     return file[1].endswith(".ed25519")
 
 
-def renew_metrics(made: Path) -> None:
-    """Another token for the figures."""
+def _renew_text(made: Path, *, name: str, renewed: Callable[[str], str]) -> None:
     file = made / TEXTS
     texts = json.loads(file.read_text(encoding="utf-8"))
-    _put(file, json.dumps({**texts, "metrics": secrets.token_hex(32)}))
+    _put(file, json.dumps({**texts, name: renewed(texts[name])}))
+
+
+RENEW_TEXTS: Final[Mapping[str, Callable[[Path], object]]] = {
+    "metrics": partial(_renew_text, name="metrics", renewed=lambda _: secrets.token_hex(32)),
+    "crm-read-grants": partial(_renew_text, name="crm-read-grants", renewed=next_keys),
+    "crm-write-grants": partial(_renew_text, name="crm-write-grants", renewed=next_keys),
+}
 
 
 def _made(folder: Path, renew: Callable[[Path], object]) -> Texts:
