@@ -83,7 +83,7 @@ def way(
         if change is None:
             raise StoreUnavailable(
                 "the log was sealed with another key, and nothing that it has signed leads to the "
-                "one in use: restore the keys, or `countersign keys rotate checkpoints`"
+                "one that lies here: put the keys of your copy back"
             )
         found.append(change)
         new = change.old

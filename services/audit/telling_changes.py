@@ -226,7 +226,7 @@ def _checkpoint(body: Body, _: str) -> Told:
 
 
 def _key(body: Body, _: str) -> Told:
-    old, new = (body[name].split("+")[1] for name in ("old", "new"))
+    old, new = (body[name].partition("+")[2].partition("+")[0] for name in ("old", "new"))
     return Told(sentence=f"The key that seals the log was changed from {old} to {new}.")
 
 
