@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,19 +45,26 @@ def send(broker_url: str, message: dict[str, object]) -> None:
     publisher.close()
 
 
-def grants(home: Any) -> Grants:
-    return Grants.at(home.database(WRITE), (home.keys / "crm-write-grants.key").read_text())
+@contextmanager
+def grants(home: Any) -> Iterator[Grants]:
+    found = Grants.at(home.database(WRITE), (home.keys / "crm-write-grants.key").read_text())
+    try:
+        yield found
+    finally:
+        found.engine.dispose()
 
 
 def give_grant(home: Any) -> None:
-    grants(home).keep("jobber", Pair(access="access", refresh="refresh", seconds=3600))
+    with grants(home) as found:
+        found.keep("jobber", Pair(access="access", refresh="refresh", seconds=3600))
 
 
 def grant_of(home: Any) -> str:
     def never(_: str) -> Pair:
         raise AssertionError("the token is good for an hour")
 
-    return grants(home).access("jobber", never, patience=1).text
+    with grants(home) as found:
+        return found.access("jobber", never, patience=1).text
 
 
 def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
