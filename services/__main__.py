@@ -26,6 +26,17 @@ ONE_PROCESS = frozenset({"serve", "work", "healthy", "secrets", "setup"})
 STARTS = frozenset({"run", "restore", "demo"})
 """Commands that need nothing to be set up before them, or look themselves."""
 
+RENEWABLE = (
+    "decisions",
+    "checkpoints",
+    "ledger",
+    "endpoints",
+    "metrics",
+    "crm-read-grants",
+    "crm-write-grants",
+)
+"""What `countersign secrets --rotate` and `countersign keys rotate` make anew."""
+
 
 class Commands(click.Group):
     """Our own errors are one sentence that says what to do, never a traceback."""
@@ -215,12 +226,25 @@ def healthy() -> None:
 
 
 @main.command()
-def secrets() -> None:
-    """Make every password, token and key for the processes and servers of an installation."""
-    from services.secret_files import SecretsSettings, make_secrets
+@click.option(
+    "--announce",
+    type=click.Choice(("decisions", "checkpoints")),
+    help="Hand out the public half of the next key, and sign with the one in use.",
+)
+@click.option("--rotate", type=click.Choice(RENEWABLE), help="Make this key or token anew.")
+def secrets(announce: str | None, rotate: str | None) -> None:
+    """Make every password, token and key for the processes and servers of an installation.
 
+    What is there stays as it is, but for what is asked to be made anew.
+    """
+    from services.kept_keys import ANNOUNCE, RENEW
+    from services.secret_files import NOTHING, RENEW_TEXTS, SecretsSettings, make_secrets
+
+    if announce and rotate:
+        raise click.UsageError("announce, wait until everybody has it, then rotate")
+    renew = ANNOUNCE[announce] if announce else {**RENEW, **RENEW_TEXTS}.get(rotate or "", NOTHING)
     settings = load_settings(SecretsSettings)
-    written = make_secrets(settings)
+    written = make_secrets(settings, renew=renew)
     click.echo(f"{written} secrets written below {settings.secrets_dir}; the others were there.")
 
 

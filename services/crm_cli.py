@@ -47,9 +47,18 @@ def authorize(home: Home, account: str, *, write: bool) -> None:
 @click.pass_obj
 def grants(home: Home, *, write: bool) -> None:
     """What became of the grants: ready, or what to do."""
-    found = _grants(home, write=write)
+    found = grants_of(home, write=write)
     for one in found.states() if found else ():
         click.echo(f"{one.account:20} {one.state:11} {one.reason}".rstrip())
+
+
+@crm.command()
+@_WRITE
+@click.pass_obj
+def reseal(home: Home, *, write: bool) -> None:
+    """Seal the grants with the key in use, after `keys rotate crm-read-grants` or `…write…`."""
+    found = grants_of(home, write=write)
+    click.echo(f"{found.reseal() if found else 0} grants are sealed with the key in use.")
 
 
 def _account(home: Home, name: str, *, write: bool) -> Account:
@@ -58,13 +67,14 @@ def _account(home: Home, name: str, *, write: bool) -> Account:
     path = home.crms(write=write)
     if not path.exists():
         raise ConfigurationError(f"no CRM accounts yet: write {path}")
-    for one in accounts_of(path.read_text(encoding="utf-8"), _grants(home, write=write)):
+    for one in accounts_of(path.read_text(encoding="utf-8"), grants_of(home, write=write)):
         if one.name == name:
             return one
     raise ConfigurationError(f"{path} has no account [{name}]")
 
 
-def _grants(home: Home, *, write: bool) -> Grants | None:
+def grants_of(home: Home, *, write: bool) -> Grants | None:
+    """The grants of one side; ``None`` where there is no such side."""
     from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 
     given = home.environment("writer", "worker")

@@ -351,6 +351,8 @@ def make_keys(folder: Path, endpoints: Path | None = None) -> None:
     ledger = folder / "ledger.key"
     if not ledger.exists():
         write_secret(ledger, secrets.token_bytes(32))
+    # Handed out by name to the process that seals, so it is there before anything was changed.
+    (folder / "checkpoints.changes").touch(mode=0o600)
     vkey = folder / "checkpoints.vkey"
     if not vkey.exists():
         public = load_public(folder / "checkpoints.pub").public_bytes_raw()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +15,10 @@ from services.installation import Installation, pass_installation
 from services.occupied import owner
 from shared.errors import ConfigurationError
 
-DISTRUSTED = ".distrusted"
+if TYPE_CHECKING:
+    from services.wiring import Home
+
+DISTRUSTED = "decisions.distrusted"
 
 
 @click.group()
@@ -23,57 +29,67 @@ def keys() -> None:
 @keys.command("list")
 @pass_installation
 def list_(home: Installation) -> None:
-    """Every key that signatures are checked with, by its id; the one in use is marked."""
-    from shared.keys import key_id, load_public, load_publics
+    """Every key by a fingerprint that tells nothing else, what it does, and since when."""
+    from services.kept_keys import kept_keys
 
-    for name in ("decisions", "checkpoints"):
-        current = key_id(load_public(home.keys / f"{name}.pub"))
-        for id_ in load_publics(home.keys, name):
-            click.echo(f"{name:12} {id_}{'  signs' if id_ == current else ''}")
+    for key in kept_keys(home.keys):
+        click.echo(f"{key.name:17} {key.fingerprint}  {key.since:10}  {key.does}")
 
 
-@keys.command()
-@click.argument("name", type=click.Choice(["decisions", "checkpoints", "metrics"]))
-@click.option(
-    "--distrust-old",
-    is_flag=True,
-    help="Decisions only: what the old key signed and is not written yet is refused.",
-)
-@pass_installation
-def rotate(home: Installation, name: str, *, distrust_old: bool) -> None:
-    """A new key or token NAME, used from the next signature on; no restart.
-
-    Old public keys stay, so everything signed before is still proved.
-    """
-    if distrust_old and name != "decisions":
-        raise click.UsageError("only decisions can be distrusted: old seals must stay provable")
-    if name == "metrics":
-        _rotate_metrics(home)
-        return
-    from services.audit.checkpoints import rotate_checkpoints
+def _rotate_decisions(home: Installation) -> None:
     from shared.keys import rotate_key
 
-    if name == "checkpoints":
-        rotate_checkpoints(home.keys)
-        vkey = (home.keys / "checkpoints.vkey").read_text(encoding="utf-8").strip()
-        click.echo(f"New verifier key, for whoever checks the log elsewhere: {vkey}")
-    else:
-        click.echo(f"Decisions are signed by {rotate_key(home.keys, name)} from now on.")
-    if distrust_old:
-        _distrust(home)
-    click.echo(f"Copy {home.keys} to where you keep the keys.")
+    click.echo(f"Decisions are signed by {rotate_key(home.keys, 'decisions')} from now on.")
 
 
-def _distrust(home: Installation) -> None:
-    from shared.keys import key_id, load_public
+def _rotate_checkpoints(home: Installation) -> None:
+    from services.audit.checkpoints import rotate_checkpoints
 
-    current = key_id(load_public(home.keys / "decisions.pub"))
-    for path in home.keys.glob("decisions-*.pub"):
-        if key_id(load_public(path)) != current:
-            path.rename(path.with_suffix(DISTRUSTED))
-            click.echo(
-                f"{path.name} is no longer trusted: open approvals under it must be repeated"
-            )
+    vkey = rotate_checkpoints(home.keys).text()
+    click.echo(f"New verifier key, for whoever checks the log elsewhere: {vkey}")
+
+
+def _rotate_ledger(home: Installation) -> None:
+    from services.audit.vault import LEDGER_KEY
+    from shared.key_ring import renew_ring
+
+    renew_ring(home.keys / LEDGER_KEY)
+    _rewrap(home)
+
+
+def _rewrap(home: Home) -> None:
+    from services.audit.commands import deps_of
+    from services.audit.rewrapping import rewrap
+
+    deps = deps_of(home)
+    click.echo(f"{rewrap(deps)} keys of chains are wrapped with the newest key.")
+    deps.engine.dispose()
+
+
+def _rotate_endpoints(home: Installation) -> None:
+    from services.wiring import endpoints_of
+
+    endpoints_of(home).rotate_key()
+    click.echo("The secrets of endpoints are sealed anew; senders notice nothing.")
+
+
+def _rotate_grants(home: Installation, name: str) -> None:
+    """In two steps: a process opens what another seals only after it was started anew."""
+    from services.crm_cli import grants_of
+    from shared.crm.sealing import ANNOUNCED, next_keys
+    from shared.keys import replace_file
+
+    path = home.keys / f"{name}.key"
+    keys = next_keys(path.read_text(encoding="utf-8"))
+    replace_file(path, keys.encode())
+    if ANNOUNCED in keys:
+        click.echo(
+            "A new key is announced. Now `countersign reload`, wait for /readyz, again this."
+        )
+        return
+    grants = grants_of(home, write=name == "crm-write-grants")
+    click.echo(f"{grants.reseal() if grants else 0} grants are sealed with the new key.")
+    click.echo("Now `countersign reload`: until then tokens that are renewed get the old one.")
 
 
 def _rotate_metrics(home: Installation) -> None:
@@ -81,6 +97,57 @@ def _rotate_metrics(home: Installation) -> None:
 
     replace_file(home.keys / "metrics.token", secrets.token_hex(32).encode())
     click.echo(f"The new token is in {home.keys / 'metrics.token'}. Now `countersign reload`.")
+
+
+ROTATE: Mapping[str, Callable[[Installation], None]] = {
+    "decisions": _rotate_decisions,
+    "checkpoints": _rotate_checkpoints,
+    "ledger": _rotate_ledger,
+    "endpoints": _rotate_endpoints,
+    "metrics": _rotate_metrics,
+    "crm-read-grants": partial(_rotate_grants, name="crm-read-grants"),
+    "crm-write-grants": partial(_rotate_grants, name="crm-write-grants"),
+}
+
+
+@keys.command()
+@click.argument("name", type=click.Choice(list(ROTATE)))
+@click.option(
+    "--distrust-old",
+    is_flag=True,
+    help="Decisions only: what the old key signed and is not written yet is refused.",
+)
+@pass_installation
+def rotate(home: Installation, name: str, *, distrust_old: bool) -> None:
+    """A new key or token NAME, in use from now on; no restart.
+
+    Old public keys stay, and old keys go on opening what a backup of before holds.
+    """
+    if distrust_old and name != "decisions":
+        raise click.UsageError("only decisions can be distrusted: old seals must stay provable")
+    ROTATE[name](home)
+    if distrust_old:
+        _distrust(home)
+    click.echo(f"Copy {home.keys} to where you keep the keys.")
+
+
+@keys.command("rewrap")
+@click.pass_obj
+def rewrap_(home: Home) -> None:
+    """Wrap the keys of all chains with the newest key in `ledger.key`, as `rotate ledger` does."""
+    _rewrap(home)
+
+
+def _distrust(home: Installation) -> None:
+    """The newest key alone is left; the others are kept under a name that nobody reads."""
+    from shared.keys import keep_publics, load_publics
+
+    trusted, *others = load_publics(home.keys, "decisions").values()
+    kept = home.keys / DISTRUSTED
+    before = load_publics(home.keys, "decisions", kept.suffix).values() if kept.exists() else ()
+    keep_publics(kept, [*others, *before])
+    keep_publics(home.keys / "decisions.pub", [trusted])
+    click.echo("No other is trusted any more: open approvals under another must be repeated.")
 
 
 @click.command()

@@ -120,7 +120,12 @@ PROCESSES: Final = (
         command=("work", "audit"),
         settings=(AuditWorker,),
         reaches=frozenset({"database", "broker", "search"}),
-        keys=("ledger.key", "checkpoints.ed25519", "checkpoints.vkey"),
+        keys=(
+            "ledger.key",
+            "checkpoints.changes",
+            "checkpoints.ed25519",
+            "checkpoints.vkey",
+        ),
     ),
     Process(
         name="demo-crm",

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from services.rights import OWNER
+from shared.crm.sealing import next_keys
 from shared.errors import ConfigurationError
 from shared.keys import replace_file
 from shared.settings import setting
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from services.processes import Process
 
 MADE: Final = "made"
+TEXTS: Final = "texts.json"
+NOTHING: Final[Callable[[Path], object]] = lambda _: None  # noqa: E731 - a name for doing nothing
 SEARCH_USER: Final = "elastic"
 TOKENS: Final = (
     "crm-read",
@@ -59,15 +63,17 @@ class SecretsSettings:
 Texts = Mapping[str, str]
 
 
-def make_secrets(settings: SecretsSettings) -> int:
+def make_secrets(settings: SecretsSettings, *, renew: Callable[[Path], object] = NOTHING) -> int:
     """Make what is missing and hand it out; returns how many files were written anew.
 
-    Raises `ConfigurationError` where a key was lost or the folder cannot be written.
+    ``renew`` may do something to the folder of what was made. Raises `ConfigurationError` where a
+    key was lost or the folder cannot be written.
     """
     try:
-        texts = _made(settings.secrets_dir / MADE)
+        texts = _made(settings.secrets_dir / MADE, renew)
         written = 0
-        for folder, name, content in _files(settings, texts):
+        # Whoever checks signatures knows a new key before anybody signs with it.
+        for folder, name, content in sorted(_files(settings, texts), key=_is_signing_key):
             place = settings.secrets_dir / folder
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             written += _put(place / name, content)
@@ -81,14 +87,31 @@ def make_secrets(settings: SecretsSettings) -> int:
     return written
 
 
-def _made(folder: Path) -> Texts:
+def _is_signing_key(file: tuple[str, str, bytes]) -> bool:
+    return file[1].endswith(".ed25519")
+
+
+def _renew_text(made: Path, *, name: str, renewed: Callable[[str], str]) -> None:
+    file = made / TEXTS
+    texts = json.loads(file.read_text(encoding="utf-8"))
+    _put(file, json.dumps({**texts, name: renewed(texts[name])}))
+
+
+RENEW_TEXTS: Final[Mapping[str, Callable[[Path], object]]] = {
+    "metrics": partial(_renew_text, name="metrics", renewed=lambda _: secrets.token_hex(32)),
+    "crm-read-grants": partial(_renew_text, name="crm-read-grants", renewed=next_keys),
+    "crm-write-grants": partial(_renew_text, name="crm-write-grants", renewed=next_keys),
+}
+
+
+def _made(folder: Path, renew: Callable[[Path], object]) -> Texts:
     """The texts by name, made at the first time. Keys lie beside them as files."""
     from services.installation import make_keys, refuse_lost_keys
     from services.rights import ROLES
     from shared.bus.definitions import users
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / "texts.json"
+    file = folder / TEXTS
     texts: dict[str, str] = {}
     if file.exists():
         texts = json.loads(file.read_text(encoding="utf-8"))
@@ -103,6 +126,7 @@ def _made(folder: Path) -> Texts:
     ]
     make_keys(folder)
     _put(file, json.dumps({name: texts.get(name) or secrets.token_hex(32) for name in names}))
+    renew(folder)
     made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return made
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,9 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, StoreUnavailable
 
 T = TypeVar("T")
+_PEM = re.compile(rb"-----BEGIN [^-]+-----.+?-----END [^-]+-----", re.DOTALL)
 
 
 def make_key(folder: Path, name: str) -> None:
@@ -29,30 +31,55 @@ def make_key(folder: Path, name: str) -> None:
     if private.exists():
         return
     key = Ed25519PrivateKey.generate()
-    write_secret(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_secret(private, _private_pem(key))
     (folder / f"{name}.pub").write_bytes(_public_pem(key.public_key()))
 
 
 def rotate_key(folder: Path, name: str) -> str:
-    """Replace the signing key ``name`` by a new one; returns the new key id."""
-    key = Ed25519PrivateKey.generate()
+    """Replace the signing key ``name`` by the next one; returns the new key id."""
+    key = next_key(folder, name)
     replace_key(folder, name, key)
     return key_id(key.public_key())
+
+
+def next_key(folder: Path, name: str) -> Ed25519PrivateKey:
+    """The one that was announced, or else a new one."""
+    announced = folder / f"{name}.next"
+    return load_private(announced) if announced.exists() else Ed25519PrivateKey.generate()
+
+
+def announce_key(folder: Path, name: str) -> Ed25519PublicKey:
+    """Make the next signing key, and its public half known, while the one in use signs on.
+
+    For whoever is told of it in other ways, and later, than it begins to sign.
+    """
+    announced = folder / f"{name}.next"
+    if not announced.exists():
+        write_secret(announced, _private_pem(Ed25519PrivateKey.generate()))
+    key = load_private(announced).public_key()
+    current, *others = load_publics(folder, name).values()
+    keep_publics(folder / f"{name}.pub", [current, key, *others])
+    return key
 
 
 def replace_key(folder: Path, name: str, key: Ed25519PrivateKey) -> None:
     """Put ``key`` in the place of the signing key ``name``; the old private key is gone then.
 
-    Public keys stay as ``<name>-<key id>.pub``, the new one before anything is signed with it:
-    whoever reads in between can check every signature that there is.
+    ``<name>.pub`` holds every public key, the newest first, and the new one before anything is
+    signed with it: whoever reads in between can check every signature that there is.
     """
-    for public in (load_public(folder / f"{name}.pub"), key.public_key()):
-        kept = folder / f"{name}-{key_id(public)}.pub"
-        if not kept.exists():
-            write_secret(kept, _public_pem(public))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    replace_file(folder / f"{name}.ed25519", private)
-    replace_file(folder / f"{name}.pub", _public_pem(key.public_key()))
+    keep_publics(folder / f"{name}.pub", [key.public_key(), *load_publics(folder, name).values()])
+    replace_file(folder / f"{name}.ed25519", _private_pem(key))
+    (folder / f"{name}.next").unlink(missing_ok=True)
+
+
+def keep_publics(path: Path, keys: Iterable[Ed25519PublicKey]) -> None:
+    """A file of public keys, each once, replaced as a whole."""
+    replace_file(path, b"".join(dict.fromkeys(_public_pem(key) for key in keys)))
+
+
+def _private_pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _public_pem(key: Ed25519PublicKey) -> bytes:
@@ -77,7 +104,11 @@ def stamp_of(path: Path) -> tuple[int, int]:
 
 
 class Reread(Generic[T]):
-    """What ``read`` made of ``path``, made anew whenever the file or folder is another one."""
+    """What ``read`` made of ``path``, made anew whenever the file or folder is another one.
+
+    The first reading raises what ``read`` raises; a later one that fails is tried again, so it
+    raises `StoreUnavailable`.
+    """
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
         self._path, self._read = path, read
@@ -87,7 +118,10 @@ class Reread(Generic[T]):
         seen = stamp_of(self._path)
         if seen != self._seen:
             # The stamp is older than the bytes: a change in between is seen the next time.
-            self._found = self._read(self._path)
+            try:
+                self._found = self._read(self._path)
+            except ConfigurationError as error:
+                raise StoreUnavailable(str(error)) from error
             self._seen = seen
         return self._found
 
@@ -115,22 +149,29 @@ def load_private(path: Path) -> Ed25519PrivateKey:
 
 
 def load_public(path: Path) -> Ed25519PublicKey:
-    """Raises `ConfigurationError` naming the file that is missing or no Ed25519 key."""
+    """The newest in the file. Raises `ConfigurationError` as `load_publics` does."""
+    return _publics_in(path)[0]
+
+
+def load_publics(folder: Path, name: str, suffix: str = ".pub") -> dict[str, Ed25519PublicKey]:
+    """All public keys in ``<name>.pub`` by key id, the newest first: old signatures verify.
+
+    Raises `ConfigurationError` naming the file that is missing or holds no Ed25519 keys.
+    """
+    return {key_id(key): key for key in _publics_in(folder / f"{name}{suffix}")}
+
+
+def _publics_in(path: Path) -> list[Ed25519PublicKey]:
     try:
-        key = load_pem_public_key(path.read_bytes())
+        found = [load_pem_public_key(block) for block in _PEM.findall(path.read_bytes())]
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f"no readable key in {path.name}: restore it from backup"
         ) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigurationError(f"{path.name} is not an Ed25519 key")
-    return key
-
-
-def load_publics(folder: Path, name: str) -> dict[str, Ed25519PublicKey]:
-    """All public keys ``<name>*.pub`` by key id: old ones stay, so old signatures verify."""
-    keys = [load_public(path) for path in sorted(folder.glob(f"{name}*.pub"))]
-    return {key_id(key): key for key in keys}
+    keys = [key for key in found if isinstance(key, Ed25519PublicKey)]
+    if not keys or len(keys) != len(found):
+        raise ConfigurationError(f"{path.name} holds no Ed25519 keys, or others")
+    return keys
 
 
 def key_id(key: Ed25519PublicKey) -> str:

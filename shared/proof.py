@@ -127,6 +127,14 @@ def open_note(note: str, vkeys: Sequence[VerifierKey]) -> str:
     return text
 
 
+def key_ids(note: str) -> frozenset[bytes]:
+    """The ids of the keys that say they signed the note; nothing is checked.
+
+    Raises `BadPayload` for what is not a note.
+    """
+    return frozenset(_signature(line)[1][:4] for line in _split_note(note)[1])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What a log says of itself: its name, the number of its entries, and their 32-byte root."""

@@ -10,7 +10,13 @@ from shared.domain.topics import Topic
 
 # These hold digests and keys, never anything about a customer.
 WITHOUT_PERSONS = frozenset(
-    {Topic.CHECKPOINT_SIGNED, Topic.RECEIPT_ISSUED, Topic.POLICY_CHANGED, Topic.SEARCH_MADE}
+    {
+        Topic.CHECKPOINT_SIGNED,
+        Topic.KEY_CHANGED,
+        Topic.RECEIPT_ISSUED,
+        Topic.POLICY_CHANGED,
+        Topic.SEARCH_MADE,
+    }
 )
 _IDS = ("id", "_at", "sha256", "digest", "signature", "nonce", "time", "dedup_key", "traceparent")
 

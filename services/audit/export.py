@@ -19,6 +19,7 @@ from services.audit.tables import CHECKPOINTS
 from shared.db import reading
 from shared.domain.ledger import LedgerEntrySchema
 from shared.domain.schema import dump
+from shared.domain.topics import Topic
 
 ENTRIES_FILE, CHECKPOINTS_FILE, VKEY_FILE = "entries.jsonl", "checkpoints.jsonl", "log.vkey"
 
@@ -29,7 +30,7 @@ def entry_line(logged: Logged, *, with_bodies: bool) -> str:
     line["leaf"] = logged.leaf
     if logged.body is None:
         line["opened"] = None
-    elif with_bodies:
+    elif with_bodies or logged.topic == Topic.KEY_CHANGED:  # It names nobody, and proves a key.
         line["opened"] = {"salt": logged.salt, "body": logged.body}
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
 

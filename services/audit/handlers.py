@@ -141,7 +141,7 @@ class Batch:
         intents = [one for one in placed if one.draft.message_id in self.intents]
         if not intents and edge_of(unit.db).unsealed < MOST_UNSEALED:
             return
-        checkpoint = sign_edge(unit, self.deps.signer)
+        checkpoint = sign_edge(unit, self.deps)
         for one in intents:
             _issue(self.intents[one.draft.message_id], one, checkpoint)
         reached("audit.receipts_issued")

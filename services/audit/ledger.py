@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Table, select, update
 from services.audit.encoding import entry_leaf
 from services.audit.merkle import Frontier, inclusion_path
 from services.audit.tables import BODIES, CHAIN_KEYS, EDGE, ENTRIES, PERSON_CHAINS
-from services.audit.vault import KEY_SIZE, SALT_SIZE, Vault, seal
+from services.audit.vault import SALT_SIZE, Vault, seal
 from shared.db import insert_new
 from shared.domain.ledger import LedgerEntry
 from shared.domain.schema import parse_instant
 from shared.domain.topics import Topic
 from shared.errors import StoreUnavailable
+from shared.key_ring import KEY_SIZE
 from shared.proof import HASH_SIZE, leaf_hash
 
 MOST_VALUES = 500

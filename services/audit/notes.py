@@ -18,12 +18,16 @@ def vkey_of(key_name: str, private_key: Ed25519PrivateKey) -> VerifierKey:
     return VerifierKey(name=key_name, public_key=private_key.public_key().public_bytes_raw())
 
 
-def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
-    """The note: the text, a blank line, and one signature line.
+def sign_note(text: str, key_name: str, *private_keys: Ed25519PrivateKey) -> str:
+    """The note: the text, a blank line, and a signature line of each key.
 
     Raises `BadPayload` for a text that is empty, does not end in a newline or holds control
     characters.
     """
-    key = vkey_of(key_name, private_key)
-    signature = key.key_id + private_key.sign(note_text(text))
-    return f"{text}\n— {key_name} {base64.b64encode(signature).decode()}\n"
+    lines = [f"— {key_name} {_signature(text, key_name, key)}\n" for key in private_keys]
+    return f"{text}\n{''.join(lines)}"
+
+
+def _signature(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
+    key_id = vkey_of(key_name, private_key).key_id
+    return base64.b64encode(key_id + private_key.sign(note_text(text))).decode()

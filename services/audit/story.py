@@ -27,7 +27,9 @@ from shared.errors import NotFound, StoreUnavailable
 log = structlog.get_logger()
 LATER = 20
 # These say how the log itself works; they are in the timeline, not in the sentences.
-_MACHINERY = frozenset({"receipt.issued", "checkpoint.signed", "record.unmasked", "search.made"})
+_MACHINERY = frozenset(
+    {"receipt.issued", "checkpoint.signed", "key.changed", "record.unmasked", "search.made"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,6 +225,11 @@ def _checkpoint(body: Body, _: str) -> Told:
     return Told(sentence=f"The log was sealed at {body['size']} entries.")
 
 
+def _key(body: Body, _: str) -> Told:
+    old, new = (body[name].partition("+")[2].partition("+")[0] for name in ("old", "new"))
+    return Told(sentence=f"The key that seals the log was changed from {old} to {new}.")
+
+
 def _stop(body: Body, who: str) -> Told:
     return Told(sentence=f"{who} stopped all writing.", excerpt=body["reason"], tone="bad")
 
@@ -280,6 +285,7 @@ TELLERS: Mapping[str, Callable[[Body, str], Told]] = {
     "record.unmasked": _unmasked,
     "person.erased": _erased,
     "checkpoint.signed": _checkpoint,
+    "key.changed": _key,
     "writing.stopped": _stop,
     "writing.resumed": _resume,
     "draft.promoted": _promoted,

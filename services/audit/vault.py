@@ -4,65 +4,79 @@ from __future__ import annotations
 
 import hmac
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.errors import ConfigurationError, StoreUnavailable
+from shared.errors import StoreUnavailable
+from shared.key_ring import Ring, open_ring
 
-KEY_SIZE = 32
+LEDGER_KEY = "ledger.key"
 SALT_SIZE = 32
 _NONCE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vault:
-    """Everything done with the master key. ``master`` is 32 bytes and never leaves the process."""
+    """Everything done with ``ledger.key``, whose keys never leave the process.
 
-    master: bytes = field(repr=False)
-    _wrapping: AESGCM = field(init=False, repr=False)
-    _persons: bytes = field(init=False, repr=False)
-    _queries: bytes = field(init=False, repr=False)
+    ``masters`` gives them, the newest first: it wraps the key of each chain. Persons and searches
+    are hashed with the first one that ever was, since what is hashed cannot be hashed anew.
+    """
 
-    def __post_init__(self) -> None:
-        if len(self.master) != KEY_SIZE:
-            raise ConfigurationError("ledger.key must hold 32 bytes: restore it from backup")
-        object.__setattr__(self, "_wrapping", AESGCM(self._derived(b"wrap")))
-        object.__setattr__(self, "_persons", self._derived(b"person"))
-        object.__setattr__(self, "_queries", self._derived(b"query"))
-
-    def _derived(self, purpose: bytes) -> bytes:
-        return hmac.digest(self.master, b"countersign ledger " + purpose, "sha256")
+    masters: Callable[[], Ring] = field(repr=False)
 
     def wrap(self, chain: str, key: bytes) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._wrapping.encrypt(nonce, key, chain.encode())
+        return nonce + _wrapping(self.masters()[0]).encrypt(nonce, key, chain.encode())
 
     def unwrap(self, chain: str, wrapped: bytes) -> AESGCM:
         """The cipher of a chain. Raises `StoreUnavailable` for another master key's wrapping."""
-        try:
-            key = self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], chain.encode())
-        except InvalidTag as error:
-            raise StoreUnavailable("ledger.key does not belong to this ledger") from error
-        return AESGCM(key)
+        return AESGCM(self._opened(chain, wrapped)[0])
+
+    def rewrapped(self, chain: str, wrapped: bytes) -> bytes | None:
+        """Wrapped with the newest master key; ``None`` where it is already. Raises as `unwrap`."""
+        key, is_newest = self._opened(chain, wrapped)
+        return None if is_newest else self.wrap(chain, key)
+
+    def _opened(self, chain: str, wrapped: bytes) -> tuple[bytes, bool]:
+        masters = self.masters()
+        for master in masters:
+            with suppress(InvalidTag):
+                key = _wrapping(master).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], chain.encode())
+                return key, master == masters[0]
+        raise StoreUnavailable("ledger.key does not belong to this ledger")
 
     def person(self, contact_key: str) -> bytes:
         """The hash under which a contact key (``e=…``, ``t=…``) is kept."""
-        return hmac.digest(self._persons, contact_key.encode(), "sha256")[:16]
+        return hmac.digest(self._first(b"person"), contact_key.encode(), "sha256")[:16]
 
     def query(self, text: str) -> str:
         """The hash of a search, in hex: equal searches are seen to be equal, and no more."""
-        return hmac.digest(self._queries, text.encode(errors="replace"), "sha256").hex()
+        return hmac.digest(self._first(b"query"), text.encode(errors="replace"), "sha256").hex()
+
+    def _first(self, purpose: bytes) -> bytes:
+        return _derived(self.masters()[-1], purpose)
+
+
+@lru_cache(maxsize=64)
+def _wrapping(master: bytes) -> AESGCM:
+    return AESGCM(_derived(master, b"wrap"))
+
+
+@lru_cache(maxsize=64)
+def _derived(master: bytes, purpose: bytes) -> bytes:
+    return hmac.digest(master, b"countersign ledger " + purpose, "sha256")
 
 
 def load_vault(folder: Path) -> Vault:
-    """From ``ledger.key``. Raises `ConfigurationError` where it cannot be read."""
-    try:
-        return Vault(master=(folder / "ledger.key").read_bytes())
-    except OSError as error:
-        raise ConfigurationError("no readable ledger.key: restore it from backup") from error
+    """From ``ledger.key``; a new key in it counts at once. Raises `ConfigurationError`."""
+    return Vault(masters=open_ring(folder / LEDGER_KEY))
 
 
 def seal(cipher: AESGCM, seq: int, salt: bytes, body: bytes, nonce: bytes) -> bytes:

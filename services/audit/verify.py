@@ -6,6 +6,8 @@ entries.jsonl      the entries in order: {"seq" from 0, "at", "topic", "actor", 
                    "leaf": hex, the hash the log keeps: no proof, it helps to name a changed entry
 checkpoints.jsonl  {"note": a C2SP signed note, "at": time of signing}, in the order of signing
 log.vkey           the log's verifier keys, one a line; --vkey, from elsewhere, is the safe way
+                   to say which of them is trusted: one that has sealed something is enough, since
+                   an entry "key.changed" holds a note by which the old key and the new one agree
     commitment = hex SHA-256(salt || JCS(body))         leaf = SHA-256(0x00 || JCS(entry))
     root as in RFC 6962 / RFC 9162                      node = SHA-256(0x01 || left || right)
     JCS = RFC 8785 over strings, whole numbers below 2**53, booleans, null, lists and maps
@@ -22,6 +24,7 @@ import sys
 from argparse import ArgumentParser, RawTextHelpFormatter
 from base64 import b64decode
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -124,12 +127,12 @@ def read_keys(lines: list[str]) -> Keys:
     return keys
 
 
-def open_note(note: str, keys: Keys) -> str:
-    """The text of a signed note. One of `MALFORMED` if it is none, or none of the keys signed."""
+def open_note(note: str, keys: Keys) -> tuple[str, set[bytes]]:
+    """Text and signers of a signed note. One of `MALFORMED` if it is none, or no key signed it."""
     text, _, tail = note.rpartition("\n\n")
     if not re.fullmatch(r"[^\x00-\x09\x0b-\x1f]+\n\n(— [^\s+\x00-\x1f]+ [\w+/=]+\n)+", note):
         raise ValueError("it is not a signed note")
-    trusted = False
+    signers = set()
     for line in tail[:-1].split("\n"):
         _, name, encoded = line.split(" ")
         signature = b64decode(encoded, validate=True)
@@ -138,21 +141,31 @@ def open_note(note: str, keys: Keys) -> str:
                 key.verify(signature[4:], f"{text}\n".encode())
             except InvalidSignature:
                 raise ValueError(f"the signature of {name} is wrong") from None
-            trusted = True
-    if not trusted:
+            signers.add(key.public_bytes_raw())
+    if not signers:
         raise ValueError("no trusted key of this log signed it")
-    return f"{text}\n"
+    return f"{text}\n", signers
 
 
-def read_checkpoint(note: str, keys: Keys) -> Seal:
-    """Size and root of a checkpoint, signed by a key of the log it names, or `MALFORMED`."""
+def read_change(note: str) -> list[bytes]:
+    """The old key and the new one, which both signed it, or `MALFORMED`."""
+    origin, what, *vkeys = note.partition("\n\n")[0].split("\n")
+    keys = read_keys(vkeys)
+    changed = [key.public_bytes_raw() for (name, _), key in keys.items() if name == origin]
+    if what != "key change" or len(changed) != 2 or set(changed) != open_note(note, keys)[1]:
+        raise ValueError("it changes no key")
+    return changed
+
+
+def read_checkpoint(note: str, keys: Keys) -> tuple[Seal, set[bytes]]:
+    """Size and root of a checkpoint, and which keys of the log it names signed, or `MALFORMED`."""
     origin = note.partition("\n")[0]
-    text = open_note(note, {name: key for name, key in keys.items() if name[0] == origin})
+    text, signers = open_note(note, {name: key for name, key in keys.items() if name[0] == origin})
     _, size, encoded, *more = text.split("\n")
     root = b64decode(encoded, validate=True)
     if len(root) != 32 or not re.fullmatch(r"0|[1-9][0-9]{0,17}", size) or "" in more[:-1]:
         raise ValueError("it is not a checkpoint")
-    return int(size), root
+    return (int(size), root), signers
 
 
 @dataclass
@@ -160,13 +173,16 @@ class Log:
     """What is known of a log that is fed line by line: first checkpoints, then entries."""
 
     keys: Keys
-    seals: dict[int, list[tuple[str, bytes]]] = field(default_factory=dict)  # by size: whose, root
+    pinned: set[bytes]  # keys that are trusted: one of them must have sealed something
+    seals: dict[int, list[tuple[str, bytes, set[bytes]]]] = field(default_factory=dict)  # by size
     ends: Counter[str] = field(default_factory=Counter)  # the largest size sealed, by whose
     agreed: Counter[str] = field(default_factory=Counter)  # the largest size found right, by whose
     bad: list[tuple[int, int, str]] = field(default_factory=list)  # last and first entry, what
     peaks: list[tuple[int, bytes]] = field(default_factory=list)
     intents: dict[str, int] = field(default_factory=dict)
     bodies: Counter[str] = field(default_factory=Counter)
+    turn: bytes | None = None  # the key that seals at this point
+    trusted: bool = False
     count: int = 0
     sealed: int = 0  # the size of the log's latest checkpoint on the way
     straight: bool = True  # until an entry is found changed or out of its place
@@ -175,10 +191,10 @@ class Log:
         note, end = "", self.ends[whose]
         try:
             note = read(line)["note"]
-            size, root = read_checkpoint(note, self.keys)
+            (size, root), signers = read_checkpoint(note, self.keys)
             if size < end:
                 raise ValueError(f"it goes back to {size} entries after {end}")
-            self.seals.setdefault(size, []).append((whose, root))
+            self.seals.setdefault(size, []).append((whose, root, signers))
             self.ends[whose] = size
         except MALFORMED as error:
             claim = re.match(r"[^\n]+\n([0-9]{1,17})\n", str(note))
@@ -209,6 +225,10 @@ class Log:
         self.bodies["open" if opened else "erased" if opened is None else "not exported"] += 1
         if opened and (len(salt) != 32 or sha256(salt + body).hexdigest() != entry["commitment"]):
             self.bad.append((seq, seq, "its body or salt is not what it is committed to"))
+        if opened and entry["topic"] == "key.changed":
+            with suppress(*MALFORMED):  # What the key of this turn did not sign changes nothing.
+                old, new = read_change(opened["body"]["note"])
+                self.turn = new if self.turn == old else self.turn
         change = f"{entry['chain']} {entry['subject']}"
         if entry["topic"] == "change.intended":
             self.intents.setdefault(change, seq)
@@ -217,12 +237,17 @@ class Log:
 
     def compare(self) -> None:
         here = root_of(self.peaks)
-        for whose, root in sorted(self.seals.get(self.count, ()), key=lambda s: (s[1] == here, s)):
-            self.sealed = self.count if whose == "log" else self.sealed
-            if self.straight and root == here:
+        seals = self.seals.get(self.count, ())
+        for whose, root, by in sorted(seals, key=lambda seal: (seal[1] == here, *seal[:2])):
+            if whose == "log":
+                self.sealed, self.turn = self.count, self.turn or min(by & self.pinned or by)
+            in_turn = self.turn is None or self.turn in by
+            if self.straight and root == here and in_turn:
                 self.agreed[whose] = self.count
+                self.trusted |= self.turn in self.pinned
             elif self.straight:
                 what = f"not what the {whose} sealed; own seals fit to {self.agreed['log']}"
+                what = what if in_turn else f"the {whose} is sealed by a key that it never got"
                 self.bad.append((max(self.count - 1, 0), self.agreed[whose], what))
                 self.straight = False
 
@@ -232,6 +257,8 @@ class Log:
                 last = min(self.count, end - 1)
                 first = self.agreed["log"] if self.straight else last
                 self.bad.append((last, first, f"missing: the {whose} sealed {end} entries"))
+        if self.agreed["log"] and not self.trusted:
+            self.bad.append((self.count - 1, 0, "no key that is trusted has sealed anything"))
         if self.bad:
             last, *_ = min(self.bad)
             start = min(first for _, first, _ in self.bad if first <= last)
@@ -244,8 +271,8 @@ class Log:
         return 0, f"OK. Entries: {self.count}; {sealed}; bodies: {bodies}; witness: {witness}."
 
 
-def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str]:
-    log = Log(keys)
+def judge(paths: list[Path], witness: Path | None, keys: Keys, pinned: Keys) -> tuple[int, str]:
+    log = Log(keys | pinned, {key.public_bytes_raw() for key in pinned.values()})
     for whose, path in ("witness", witness), ("log", paths[1]):
         text = path.read_text("utf-8") if path else ""
         for record in text.splitlines() if text[:1] in ("", "{") else [write({"note": text})]:
@@ -266,10 +293,10 @@ def judge(paths: list[Path], witness: Path | None, keys: Keys) -> tuple[int, str
 def judge_proof(claim: dict[str, Any], keys: Keys) -> tuple[int, str]:
     path = [bytes.fromhex(part) for part in claim["proof"]]
     if "old" in claim:
-        old, new = (read_checkpoint(claim[note], keys) for note in ("old", "new"))
+        old, new = (read_checkpoint(claim[note], keys)[0] for note in ("old", "new"))
         proved = extends(old, new, path)
     else:
-        leaf, seal = leaf_of(write(claim["entry"])), read_checkpoint(claim["checkpoint"], keys)
+        leaf, (seal, _) = leaf_of(write(claim["entry"])), read_checkpoint(claim["checkpoint"], keys)
         proved = included(leaf, claim["entry"]["seq"], seal, path)
     return (0, "OK. It is proved.") if proved else (1, "TAMPERED. The proof is wrong.")
 
@@ -284,11 +311,15 @@ def main(argv: list[str] | None = None) -> int:
     if paths[0].is_dir():
         paths = [paths[0] / "entries.jsonl", paths[0] / "checkpoints.jsonl"]
     try:
-        vkeys = options.vkey or (paths[0].parent / "log.vkey").read_text("utf-8").splitlines()
+        beside = paths[0].parent / "log.vkey"
+        known = beside.read_text("utf-8").splitlines() if beside.exists() else []
+        keys, pinned = read_keys(known), read_keys(options.vkey or known)
+        if not pinned:
+            raise ValueError("no verifier key: give one with --vkey")
         if len(paths) == 1:
-            code, verdict = judge_proof(read(paths[0].read_text("utf-8")), read_keys(vkeys))
+            code, verdict = judge_proof(read(paths[0].read_text("utf-8")), pinned)
         else:
-            code, verdict = judge(paths, options.witness, read_keys(vkeys))
+            code, verdict = judge(paths, options.witness, keys, pinned)
     except (OSError, *MALFORMED) as error:
         code, verdict = 2, f"Nothing can be judged: {error}"
     sys.stdout.write(f"{verdict}\n")

@@ -50,6 +50,20 @@ def backup(home: Installation, file: Path, *, with_keys: bool) -> None:
         click.echo(f"NOT in it, since the log has not heard of them: {', '.join(made.unheard)}")
     if not with_keys:
         click.echo(f"Keep a copy of {home.keys} elsewhere: without the keys it is of no use.")
+    _tell_left_out(home)
+
+
+def _tell_left_out(home: Installation) -> None:
+    """What a person has to keep, or do again, beside the backup."""
+    from services.backup.accounts import FILES
+
+    if files := [name for name in FILES.values() if (home.root / name).exists()]:
+        click.echo(
+            f"Of {' and '.join(files)} it holds an outline without secrets, and no grants: keep a "
+            "copy with the keys. After a restore `countersign crm authorize` lets apps in again."
+        )
+    if home.notices.exists():
+        click.echo(f"{home.notices.name} is not in it: keep a copy with the keys.")
 
 
 def _tell_reach(made: Any) -> None:
@@ -83,6 +97,7 @@ def restore(
     Writing to the CRM stays stopped until `countersign resume`.
     """
     from services.backup import restoring
+    from services.backup.accounts import to_do
     from services.embedded import SERVICES
     from services.occupied import occupied
 
@@ -97,6 +112,8 @@ def restore(
         _tell_reach(source.manifest)
         code = _prove(home, source.manifest)
         _tell_missing(home, source.manifest, newer_checkpoint, left_over)
+    for line in to_do(home.root):
+        click.echo(line)
     click.echo("Writing is stopped: look at what is missing, then `countersign resume`.")
     sys.exit(code)
 

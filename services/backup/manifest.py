@@ -16,10 +16,12 @@ from sqlalchemy import Connection, func, select
 
 from services.audit.checkpoints import last_checkpoint
 from services.audit.ledger import edge_of
+from services.audit.vault import LEDGER_KEY
 from services.backup.archive import Member
 from services.ingest.store import accepted
 from shared.domain.schema import Instant, Many, Noun, Whole, dump, load
-from shared.errors import BadPayload, ConfigurationError
+from shared.errors import BadPayload
+from shared.key_ring import read_ring
 from shared.keys import key_id, load_public, load_publics
 
 FORMAT = 1
@@ -139,13 +141,17 @@ def event_line(row: Any) -> dict[str, str]:
 
 
 def is_known_key(folder: Path, name: str, wanted: str) -> bool:
-    """Whether the folder has this key: its public half where it was rotated meanwhile.
+    """Whether the folder has this key, or its public half, also where it was rotated meanwhile.
 
     Raises `ConfigurationError` where the folder holds no keys.
     """
-    if fingerprints(folder).get(name) == wanted:
-        return True
-    return name != "ledger" and wanted in load_publics(folder, name)
+    if name == "ledger":
+        return wanted in map(_fingerprint, read_ring(folder / LEDGER_KEY))
+    return wanted in load_publics(folder, name)
+
+
+def _fingerprint(key: bytes) -> str:
+    return hmac.digest(key, FINGERPRINT, hashlib.sha256).hex()[:32]
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -153,12 +159,8 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
     Raises `ConfigurationError` where one cannot be read.
     """
-    try:
-        ledger = hmac.digest((folder / "ledger.key").read_bytes(), FINGERPRINT, hashlib.sha256)
-    except OSError as error:
-        raise ConfigurationError(f"no readable ledger.key in {folder}") from error
     return {
         "decisions": key_id(load_public(folder / "decisions.pub")),
         "checkpoints": key_id(load_public(folder / "checkpoints.pub")),
-        "ledger": ledger.hex()[:32],
+        "ledger": _fingerprint(read_ring(folder / LEDGER_KEY)[0]),
     }

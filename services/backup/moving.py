@@ -1,7 +1,7 @@
 """Carrying everything from the files of one machine to servers: the same rows, proofs and messages.
 
 It is a backup that is restored elsewhere at once: people, policy, keys and raw bodies stay in
-DATA_DIR, the databases and what waits at the broker go.
+DATA_DIR, the databases, what waits at the broker and the grants of CRMs go.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from services.backup.accounts import carry_grants
 from services.backup.manifest import Manifest
 from services.backup.restoring import (
     Counted,
@@ -84,6 +85,7 @@ def move(home: Installation, target: Installation, servers: Servers, counted: Co
         put_rows(target, source, counted)
         prepare_databases(target)
         put_messages(target, source)
+        carry_grants(home, target)
         differences = compare(target, source)
         if differences:
             raise ConfigurationError("not the same on the servers: " + "; ".join(differences))

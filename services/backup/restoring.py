@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import inspect
 
 from services.audit.ledger import edge_of
+from services.backup.accounts import OUTLINES
 from services.backup.archive import Archive
 from services.backup.manifest import Manifest, is_known_key, read_manifest
 from services.backup.rows import advance_sequences, insert_lines
@@ -136,7 +137,7 @@ def put_keys(home: Installation, source: Source, keys: Path | None) -> None:
 
 def put_files(home: Installation, archive: Archive) -> None:
     """People, policy, endpoints and the bodies that are files."""
-    for name in FILES:
+    for name in (*FILES, *OUTLINES.values()):
         if f"files/{name}" in archive.names:
             write_secret(home.root / name, archive.read(f"files/{name}"))
     for member in archive.names:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select, text
 
 from services.audit.commands import deps_of
+from services.backup.accounts import outlines
 from services.backup.archive import ArchiveWriter, new_archive
 from services.backup.manifest import FORMAT, Manifest, fingerprints, reach_of
 from services.backup.moment import Moment, one_moment
@@ -92,6 +93,11 @@ class Taking:
             if (folder / name).exists():
                 self._file(f"{under}/{name}", (folder / name).read_bytes())
 
+    def outlines(self) -> None:
+        """Of the CRM accounts, whose secrets are not in it."""
+        for name, data in outlines(self.home).items():
+            self._file(f"files/{name}", data)
+
     def _file(self, name: str, data: bytes) -> None:
         with self.archive.member(name) as put:
             put(data)
@@ -120,6 +126,7 @@ def take(
         tables = taking.tables()
         if with_files:
             taking.files(home.root, FILES, "files")
+            taking.outlines()
             taking.raw()
         if with_keys:
             taking.files(home.keys, sorted(one.name for one in home.keys.iterdir()), "keys")

@@ -17,6 +17,7 @@ from services.ingest.hook import DEFAULT_ENDPOINT, Endpoint
 from services.ingest.sealing import KEY_FILE, Seal, make_sealing_key
 from services.ingest.sources import SOURCES
 from shared.errors import BadPayload, ConfigurationError, Conflict, NotFound
+from shared.key_ring import renew_ring
 
 KEPT_SECRETS = 2
 
@@ -147,11 +148,18 @@ class Endpoints:
             del rows[source, name]
 
     def seal(self) -> None:
-        """Seal what stands in clear in the file; changes nothing where nothing does."""
-        self._current()
-        if any(row.is_clear for row in self._rows.values()):
+        """Seal what stands in clear in the file, or is sealed with an older key, if anything is."""
+        if any(row.is_due for row in read_rows(self._path, self._keys).values()):
             with self._changing():
                 pass
+
+    def rotate_key(self) -> None:
+        """A new key in ``endpoints.key``, and every secret sealed with it; each stays what it was.
+
+        Whoever reads in between opens either form. Raises `ConfigurationError`.
+        """
+        with self._changing():
+            renew_ring(self._keys / KEY_FILE)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[Key, Row]]:

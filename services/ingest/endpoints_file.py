@@ -29,7 +29,8 @@ Key = tuple[str, str]
 class Row:
     """An endpoint as it stands in the file. ``own`` are secrets in clear, ``files`` name others.
 
-    ``is_clear``: at least one secret is not sealed yet; ``is_sealed``: one was read that is.
+    ``is_due``: at least one secret is not sealed with the newest key yet; ``is_sealed``: one was
+    read that is sealed.
     """
 
     source: str
@@ -38,7 +39,7 @@ class Row:
     files: tuple[str, ...] = ()
     public_url: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    is_clear: bool = False
+    is_due: bool = False
     is_sealed: bool = False
 
     @property
@@ -95,11 +96,11 @@ def _row(given: Any, where: str, keys: Path) -> Row:
     return Row(
         source=source,
         name=name,
-        own=tuple(filter(None, (*clear, *opened))),
+        own=tuple(filter(None, (*clear, *(secret for secret, _ in opened)))),
         files=tuple(_texts(given, "secret_files", where)),
         public_url=_text(given, "public_url", where, "") or None,
         options=options,
-        is_clear=bool(clear),
+        is_due=bool(clear) or not all(is_newest for _, is_newest in opened),
         is_sealed=bool(sealed),
     )
 

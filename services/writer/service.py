@@ -59,7 +59,7 @@ class WebSettings(ServiceSettings, ReadGrantSettings):
 class WorkerSettings(BrokerSettings, NoticeSettings, ReadGrantSettings, WriteGrantSettings):
     """The worker writes and verifies; it has no signing key."""
 
-    keys_dir: Path = setting("folder of decisions*.pub and checkpoints*.vkey")
+    keys_dir: Path = setting("folder of decisions.pub and checkpoints.vkey")
     people_file: Path = setting("the people of this installation")
     policy_file: Path = setting("what may be written at all")
     crm_url: str = setting("address of the demo CRM")

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.domain.decision import Decision
-from shared.errors import ConfigurationError, StoreUnavailable
+from shared.errors import StoreUnavailable
 from shared.keys import Reread, key_id, load_private, load_publics
 from shared.proof import VerifierKey, parse_vkey
 
@@ -44,19 +44,13 @@ def decision_keys(keys_dir: Path) -> Callable[[], Mapping[str, Ed25519PublicKey]
 
     Raises `ConfigurationError` where there is none.
     """
-    return Reread(keys_dir, _public_keys)
-
-
-def _public_keys(keys_dir: Path) -> Mapping[str, Ed25519PublicKey]:
-    keys = load_publics(keys_dir, DECISIONS)
-    if not keys:
-        raise ConfigurationError(f"no {DECISIONS}.pub: copy it from where decisions are signed")
-    return keys
+    return Reread(keys_dir / f"{DECISIONS}.pub", lambda _: load_publics(keys_dir, DECISIONS))
 
 
 def log_keys(keys_dir: Path) -> tuple[VerifierKey, ...]:
     """The pinned public keys of the log. Raises `StoreUnavailable` where there is none."""
-    files = sorted(keys_dir.glob("checkpoints*.vkey"))
-    if not files:
-        raise StoreUnavailable("no checkpoints.vkey: copy it from the audit service")
-    return tuple(parse_vkey(path.read_text(encoding="utf-8").strip()) for path in files)
+    try:
+        lines = (keys_dir / "checkpoints.vkey").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise StoreUnavailable("no checkpoints.vkey: copy it from the audit service") from error
+    return tuple(parse_vkey(line) for line in lines)

@@ -17,8 +17,11 @@ class Authorization(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Raises `CRMUnavailable` or `Rejected` where a token cannot be fetched."""
 
-    def renew(self) -> bool:
-        """After a 401: whether another token is there, so that one more try may help."""
+    def renew(self, refused: Mapping[str, str]) -> bool:
+        """After a 401 to a call with the headers ``refused``: whether one more try may help.
+
+        Of several calls that were refused with one token only the first has another one fetched.
+        """
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,22 @@ class Fixed:
     def headers(self) -> Mapping[str, str]:
         return self.given
 
-    def renew(self) -> bool:
+    def renew(self, refused: Mapping[str, str]) -> bool:  # noqa: ARG002 - there is no other
         return False
 
 
 def bearer(token: str) -> Fixed:
-    return Fixed({"Authorization": f"Bearer {token}"})
+    return Fixed(bearing(token))
+
+
+def bearing(token: str) -> Mapping[str, str]:
+    """The header that shows a bearer token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+def bears(headers: Mapping[str, str], token: str) -> bool:
+    """Whether a call with these headers showed this very token."""
+    return bearing(token).items() <= headers.items()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +82,10 @@ class Fetched:
                 self._token = self._fetch()
                 early = min(EARLY_SECONDS, self._token.seconds / 2)
                 self._until = self._clock() + self._token.seconds - early
-            return {"Authorization": f"Bearer {self._token.text}", **self._more}
+            return {**bearing(self._token.text), **self._more}
 
-    def renew(self) -> bool:
+    def renew(self, refused: Mapping[str, str]) -> bool:
         with self._lock:
-            self._token = None
+            if self._token is not None and bears(refused, self._token.text):
+                self._token = None
         return True

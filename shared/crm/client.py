@@ -72,12 +72,14 @@ class Client:
     def _read(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> Answer:
-        ask = functools.partial(
-            self._repeated, method, self.base_url + path, headers=headers or {}, **more
-        )
-        answer = ask()
-        if answer.status == 401 and self._authorization.renew():
-            answer = ask()
+        def ask(shown: Mapping[str, str]) -> Answer:
+            given = {**self._headers, **shown, **(headers or {})}
+            return self._repeated(method, self.base_url + path, headers=given, **more)
+
+        shown = self._authorization.headers()
+        answer = ask(shown)
+        if answer.status == 401 and self._authorization.renew(shown):
+            answer = ask(self._authorization.headers())
         if (meant := self._judge(answer)) is not None:
             raise meant
         if answer.status == 429 or answer.status >= 500:
@@ -93,9 +95,8 @@ class Client:
         from requests import ConnectionError as ConnectionLost
         from requests import RequestException, Timeout
 
-        given = {**self._headers, **self._authorization.headers(), **headers}
         ask = functools.partial(
-            exchange, self._session, method, url, timeout=self._timeout, headers=given, **more
+            exchange, self._session, method, url, timeout=self._timeout, headers=headers, **more
         )
         self._pace.take(self._timeout)
         try:

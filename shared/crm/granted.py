@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from shared.crm.authorization import bearing, bears
 from shared.crm.grants import EARLY, Access, Grants, Refresh
 from shared.errors import CRMUnavailable, StoreUnavailable
 
@@ -33,11 +34,12 @@ class Granted:
         with self._lock:
             if self._access is None or self._access.until <= self._grants.clock() + EARLY:
                 self._access = self._taken(None)
-            return {"Authorization": f"Bearer {self._access.text}", **self._more}
+            return {**bearing(self._access.text), **self._more}
 
-    def renew(self) -> bool:
+    def renew(self, refused: Mapping[str, str]) -> bool:
         with self._lock:
-            self._access = self._taken(self._access.generation if self._access else None)
+            if self._access is not None and bears(refused, self._access.text):
+                self._access = self._taken(self._access.generation)
         return True
 
     def _taken(self, spent: int | None) -> Access:

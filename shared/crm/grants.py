@@ -158,6 +158,19 @@ class Grants:
             upsert(db, GRANTS, values, key=["account"])
         self._unstored.pop(account, None)
 
+    def reseal(self) -> int:
+        """Seal every token with the first key; returns how many grants there are."""
+        with writing(self.engine) as db:
+            rows = db.execute(select(GRANTS)).all()
+            for row in rows:
+                places = {name: f"{row.account}/{name}" for name in ("access", "refresh")}
+                opened = {
+                    name: self.sealer.opened(getattr(row, name), places[name]) for name in places
+                }
+                sealed = {name: self.sealer.sealed(opened[name], places[name]) for name in places}
+                _set(db, row.account, **sealed)
+        return len(rows)
+
     def states(self) -> list[GrantState]:
         """All grants by account."""
         with reading(self.engine) as db:

@@ -324,6 +324,17 @@ class CheckpointSigned(Notice):
     note = fields.String(required=True)
 
 
+class KeyChanged(Notice):
+    """Another key seals the log from the next seal on; ``note`` is signed by both.
+
+    ``old`` and ``new`` are verifier keys.
+    """
+
+    old = fields.String(required=True)
+    new = fields.String(required=True)
+    note = fields.String(required=True)
+
+
 class WritingStopped(Notice):
     reason = fields.String(required=True)
 

@@ -55,6 +55,7 @@ class Topic(StrEnum):
     RECORD_UNMASKED = "record.unmasked"
     PERSON_ERASED = "person.erased"
     CHECKPOINT_SIGNED = "checkpoint.signed"
+    KEY_CHANGED = "key.changed"
     WRITING_STOPPED = "writing.stopped"
     WRITING_RESUMED = "writing.resumed"
     DRAFT_PROMOTED = "draft.promoted"
@@ -128,6 +129,7 @@ TOPICS: dict[Topic, Row] = {
         publishers=(AUDIT,), consumers=(INGEST, CLASSIFIER, WRITER), schema=notices.PersonErased
     ),
     T.CHECKPOINT_SIGNED: Row(publishers=(AUDIT,), schema=notices.CheckpointSigned),
+    T.KEY_CHANGED: Row(publishers=(AUDIT,), schema=notices.KeyChanged),
     T.WRITING_STOPPED: Row(publishers=(WRITER,), schema=notices.WritingStopped),
     T.WRITING_RESUMED: Row(publishers=(WRITER,), schema=notices.WritingResumed),
     T.DRAFT_PROMOTED: Row(publishers=(WRITER,), schema=notices.DraftPromoted),

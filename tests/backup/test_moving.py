@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from shared.bus.publisher import Publisher
 from shared.bus.transports.sqlite import url_of
+from shared.crm.grant_settings import WRITE
+from shared.crm.grants import Grants, Pair
+from shared.errors import Rejected
 from shared.outbox import Outgoing
 from tests.backup.world import approved_card, count, has_receipt, started, state_of
 from tests.contracts.postgresql import fresh_postgresql
@@ -37,6 +45,28 @@ def send(broker_url: str, message: dict[str, object]) -> None:
     publisher.close()
 
 
+@contextmanager
+def grants(home: Any) -> Iterator[Grants]:
+    found = Grants.at(home.database(WRITE), (home.keys / "crm-write-grants.key").read_text())
+    try:
+        yield found
+    finally:
+        found.engine.dispose()
+
+
+def give_grant(home: Any) -> None:
+    with grants(home) as found:
+        found.keep("jobber", Pair(access="access", refresh="refresh", seconds=3600))
+
+
+def grant_of(home: Any) -> str:
+    def never(_: str) -> Pair:
+        raise AssertionError("the token is good for an hour")
+
+    with grants(home) as found:
+        return found.access("jobber", never, patience=1).text
+
+
 def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
     old = Product(folder=tmp_path)
     with started(old):
@@ -59,6 +89,7 @@ def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
         }.items()
     }
 
+    give_grant(old.home())
     with virtual_host() as host, fresh_postgresql() as database:
         to_servers = ("migrate", "--to-database", database, "--to-broker", host.url)
         said = old.command(*to_servers, "--dry-run")
@@ -73,6 +104,9 @@ def test_an_approved_card_and_a_parked_message_go_along(tmp_path: Path) -> None:
         assert "carried to" in again.stderr
 
         new = replace(old, extra={"BROKER_URL": host.url, "DATABASE_URL": database}, process=None)
+        assert grant_of(new.home(database_url=database)) == "access"
+        with pytest.raises(Rejected, match="no grant"):
+            grant_of(old.home())
         assert count(new, "ingest", "SELECT count(*) FROM accepted") == before["ingest"]
         assert count(new, "writer", "SELECT count(*) FROM proposals") == before["writer"]
         assert count(new, "audit", "SELECT count(*) FROM entries") >= before["audit"]

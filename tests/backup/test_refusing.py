@@ -210,7 +210,7 @@ def test_a_checkpoint_of_later_tells_the_gap(home: Installation, file: Path) -> 
     reach = read_manifest(zipfile.ZipFile(file).read("manifest.json")).reach
     deps = deps_of(home)
     with deps.unit_of_work.begin() as unit:
-        note = sign_edge(unit, deps.signer).note
+        note = sign_edge(unit, deps).note
     assert "reaches further" in newer_checkpoint(note, reach, deps.vkeys())
     text = Checkpoint(origin=LOG_NAME, size=reach.entries + 7, root=bytes(32)).text()
     later = sign_note(text, LOG_NAME, deps.signer.key())

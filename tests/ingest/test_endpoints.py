@@ -217,6 +217,65 @@ def test_a_key_that_is_lost_while_it_runs_is_not_made_anew_by_looking(path: Path
     assert not (path.parent / "keys" / "endpoints.key").exists()
 
 
+def test_a_new_sealing_key_changes_no_secret_and_no_reader_ever_misses_one(path: Path) -> None:
+    endpoints = Endpoints(path)
+    for name in ("one", "two", "three"):
+        endpoints.add("zapier", name, secrets=(f"word-{name}",))
+    before, key = path.read_bytes(), (path.parent / "keys" / "endpoints.key").read_bytes()
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                for reader in (endpoints, Endpoints(path)):
+                    found = reader.find("zapier", "two")
+                    wrong.extend([] if found and found.secrets == ("word-two",) else [found])
+            except ConfigurationError as error:
+                wrong.append(error)
+
+    readers = [threading.Thread(target=look) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(5):
+        Endpoints(path).rotate_key()
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    # Whoever has the old key alone opens nothing of today; the keys of today open what is old.
+    (path.parent / "before").mkdir()
+    (path.parent / "before" / "endpoints.key").write_bytes(key)
+    with pytest.raises(ConfigurationError, match="does not open"):
+        Endpoints(path, path.parent / "before").all()
+    (path.parent / "old.toml").write_bytes(before)
+    old = Endpoints(path.parent / "old.toml", path.parent / "keys")
+    assert [one.secrets for one in old.all()] == [one.secrets for one in endpoints.all()]
+    # As at a start after a restore: what the old key sealed is sealed with the newest.
+    old.seal()
+    assert b"sealed" in (path.parent / "old.toml").read_bytes() != before
+    stamp = (path.parent / "old.toml").stat()
+    old.seal()
+    assert (path.parent / "old.toml").stat() == stamp
+
+
+def test_a_rotation_that_was_cut_off_leaves_everything_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Endpoints(path).add("zapier", secrets=("word",))
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "no space left")
+
+    with monkeypatch.context() as full:
+        full.setattr("services.ingest.endpoints.write_rows", fail)
+        with pytest.raises(OSError, match="no space"):
+            Endpoints(path).rotate_key()
+    assert Endpoints(path).find("zapier", "default").secrets == ("word",)  # type: ignore[union-attr]
+    Endpoints(path).rotate_key()
+    assert Endpoints(path).find("zapier", "default").secrets == ("word",)  # type: ignore[union-attr]
+
+
 def test_a_key_is_made_with_the_first_secret(path: Path) -> None:
     endpoints = Endpoints(path)
     endpoints.add("zapier", secrets=())

@@ -11,14 +11,22 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from services.audit.checkpoints import LOG_NAME, VKEY
+from services.audit.notes import vkey_of
+from services.audit.vault import Vault
 from services.ingest.endpoints import new_secret
-from tests.backup.world import count, ids, nothing_waits, open_the_caps, started
+from shared.key_ring import read_ring
+from shared.keys import replace_file, replace_key
+from tests.backup.world import count, ids, nothing_waits, open_the_caps, rows, started
 from tests.faults.approver import Approver
 from tests.faults.load import Load
 from tests.product import Product, eventually
 
 EVENTS = 27
+# Those that need no process to begin anew.
+KEYS = ("decisions", "checkpoints", "ledger", "endpoints")
 # What an approver may well be told when two cards of one record cross; a failure is none of them.
 CROSSED = {409, 403}
 
@@ -76,8 +84,10 @@ def test_keys_and_an_endpoints_secret_are_rotated_under_load(product: Product) -
     with asked_all_the_time(product) as wrong, Approver(product.client()) as approver:
         first.start()
         eventually(lambda: applied(product) > 0, 30, product.said)
-        run(product, "keys", "rotate", "decisions")
-        run(product, "keys", "rotate", "checkpoints")
+        is_proved(product)
+        for name in KEYS:
+            run(product, "keys", "rotate", name)
+        is_proved(product)
         for source in ("generic-hmac", "standard-webhooks"):
             # The sender still signs with the old one: both are valid until the next rotation.
             new = new_secret(source)
@@ -97,18 +107,55 @@ def test_keys_and_an_endpoints_secret_are_rotated_under_load(product: Product) -
     assert len(key_ids(product)) == 2
     failed = "SELECT count(*) FROM changes WHERE state = 'failed'"
     assert count(product, "writer", failed) == 0
-    assert run(product, "keys", "list").count("decisions") == 2
+    for name in KEYS:
+        assert run(product, "keys", "list").count(f"{name} ") == 2
+    changed = "SELECT count(*) FROM entries WHERE topic = 'key.changed'"
+    assert count(product, "audit", changed) == 1
+    is_proved(product)
+    is_read_with_the_newest_key_alone(product)
+
+
+def is_proved(product: Product) -> None:
     assert "OK. Entries: " in run(product, "verify")
+
+
+def is_read_with_the_newest_key_alone(product: Product) -> None:
+    """The key of every chain, of before and of after."""
+    newest = read_ring(product.folder / "data/keys/ledger.key")[0]
+    vault = Vault(masters=lambda: (newest,))
+    wrapped = rows(product, "audit", "SELECT chain, wrapped FROM chain_keys")
+    assert len(wrapped) > EVENTS
+    for chain, key in wrapped:
+        vault.unwrap(chain, key)
+
+
+def test_a_key_that_was_slipped_in_proves_nothing_and_stops_the_seals(product: Product) -> None:
+    run(product, "demo")
+    is_proved(product)
+    keys = product.folder / "data" / "keys"
+    true = {path: path.read_bytes() for path in keys.glob("checkpoints.*")}
+    forged = Ed25519PrivateKey.generate()
+    lines = f"{vkey_of(LOG_NAME, forged).text()}\n{(keys / VKEY).read_text()}"
+    replace_file(keys / VKEY, lines.encode())
+    replace_key(keys, "checkpoints", forged)
+    said = product.command("verify")
+    assert said.returncode != 0
+    assert "nothing that it has signed leads" in said.stderr
+    for path, data in true.items():
+        replace_file(path, data)
+    is_proved(product)
 
 
 def test_a_reload_refuses_no_request_and_uses_the_new_token(product: Product) -> None:
     old = (product.folder / "data/keys/metrics.token").read_text()
     run(product, "keys", "rotate", "metrics")
+    assert "Now `countersign reload`" in run(product, "keys", "rotate", "crm-write-grants")
     processes = {child.pid for child in product.children()}
     with asked_all_the_time(product) as wrong:
         run(product, "reload")
         eventually(lambda: not processes & workers(product), 40, product.said)
     assert wrong == []
+    assert "0 grants are sealed" in run(product, "keys", "rotate", "crm-write-grants")
     assert status_of(product, old) == 403
     assert status_of(product, (product.folder / "data/keys/metrics.token").read_text()) == 200
 

@@ -11,7 +11,8 @@ from services.audit.checkpoints import load_signer, load_vkeys, rotate_checkpoin
 from services.audit.notes import sign_note
 from services.installation import Installation, RunSettings
 from services.keys import keys as keys_command
-from shared.errors import BadSignature
+from shared.errors import BadSignature, ConfigurationError, StoreUnavailable
+from shared.key_ring import renew_ring
 from shared.keys import Reread, key_id, load_private, load_publics, make_key, rotate_key
 from shared.proof import open_note
 
@@ -74,6 +75,38 @@ def test_a_key_that_leaked_is_distrusted(folder: Path) -> None:
     assert said.exit_code == 0, said.output
     assert len(load_publics(folder, "decisions")) == 1
     assert not old & set(load_publics(folder, "decisions"))
+
+
+def test_a_file_that_is_gone_later_is_waited_for_and_one_at_the_start_is_not(
+    folder: Path,
+) -> None:
+    path = folder / "decisions.ed25519"
+    signing, data = Reread(path, load_private), path.read_bytes()
+    path.unlink()
+    with pytest.raises(StoreUnavailable, match=r"decisions\.ed25519"):
+        signing()
+    with pytest.raises(ConfigurationError):
+        Reread(path, load_private)
+    path.write_bytes(data)
+    assert key_id(signing().public_key()) in load_publics(folder, "decisions")
+
+
+def test_the_list_names_every_key_and_tells_nothing_of_it(folder: Path) -> None:
+    home = Installation(root=folder.parent, run=RunSettings())
+    rotate_key(folder, "decisions")
+    renew_ring(folder / "ledger.key")
+    said = CliRunner().invoke(keys_command, ["list"], obj=home)
+    assert said.exit_code == 0, said.output
+    rows = [line.split() for line in said.output.splitlines()]
+    names = [row[0] for row in rows]
+    assert names.count("decisions") == names.count("ledger") == 2
+    assert {"checkpoints", "endpoints", "metrics", "crm-read", "crm-write-grants"} <= set(names)
+    assert len({row[1] for row in rows}) == len(rows)
+    signing = key_id(load_private(folder / "decisions.ed25519").public_key())
+    assert next(row[1] for row in rows if row[-1] == "signs") == signing
+    for data in filter(None, (path.read_bytes() for path in folder.iterdir())):
+        assert data.hex()[:16] not in said.output
+        assert data.decode(errors="replace")[:12] not in said.output
 
 
 def test_a_key_is_made_once(folder: Path) -> None:

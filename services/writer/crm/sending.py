@@ -98,9 +98,13 @@ class Sender:
         return answer
 
     def _renewed(self, method: str, template: str, ids: Mapping[str, str], **more: Any) -> Answer:
-        answer = self._send(method, template, ids, **more)
-        if answer.status == 401 and self._authorization.renew():
-            answer = self._send(method, template, ids, **more)
+        if (method, template) not in self._allowed:
+            raise Rejected(f"{method} {template} is not among the calls of this product")
+        shown = self._authorization.headers()
+        answer = self._send(method, template, ids, shown=shown, **more)
+        if answer.status == 401 and self._authorization.renew(shown):
+            again = self._authorization.headers()
+            answer = self._send(method, template, ids, shown=again, **more)
         return answer
 
     def _send(
@@ -109,18 +113,17 @@ class Sender:
         template: str,
         ids: Mapping[str, str],
         *,
+        shown: Mapping[str, str],
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Answer:
-        """One exchange on a connection of its own.
+        """One exchange on a connection of its own; ``shown`` is what the authorization gave.
 
         A kept connection may have been closed by the CRM meanwhile, and then nobody could say
         whether the write had arrived.
         """
-        if (method, template) not in self._allowed:
-            raise Rejected(f"{method} {template} is not among the calls of this product")
         url = self._base_url + path_of(template, **ids)
-        given = {**self._headers, **self._authorization.headers(), **(headers or {})}
+        given = {**self._headers, **shown, **(headers or {})}
         self._pace.take(self._timeout)
         with new_session(pool=1) as session:
             answer = exchange(session, method, url, timeout=self._timeout, headers=given, **more)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from shared.crm.grants import (
     Pair,
 )
 from shared.crm.oauth import CodeFlow, code_of
-from shared.crm.sealing import Sealer
+from shared.crm.sealing import Sealer, next_keys
 from shared.db import open_database
 from shared.errors import (
     ConfigurationError,
@@ -226,9 +227,31 @@ def test_whoever_is_refused_by_the_crm_at_once_renews_once(stage: Stage) -> None
     stage.give(seconds=3600)
     holders = [Granted(stage.again(), "jobber", stage.flow.next, patience=5) for _ in range(2)]
     assert {held.headers()["Authorization"] for held in holders} == {"Bearer old"}
-    assert all(held.renew() for held in holders)
+    assert all(held.renew(held.headers()) for held in holders)
     assert len({held.headers()["Authorization"] for held in holders}) == 1
     assert dict(stage.vendor.used) == {"refresh-1": 1}
+
+
+def test_the_key_of_the_grants_changes_in_two_steps_and_no_process_is_left_out(
+    stage: Stage,
+) -> None:
+    """Between two steps some processes have the keys of before, and some those of now."""
+    steps = [KEY]
+    for _ in range(3):
+        steps.append(next_keys(steps[-1]))
+    stage.give(seconds=3600)
+    for before, now in pairwise(steps):
+        old, new = (replace(stage.grants, sealer=Sealer(keys)) for keys in (before, now))
+        for sealing, opening in ((old, new), (new, old)):
+            sealing.keep("jobber", Pair(access="token", refresh=stage.vendor.start(), seconds=3600))
+            assert stage.access(opening) == "token"
+        assert new.reseal() == 1
+        assert stage.access(old) == stage.access(new) == "token"
+    with pytest.raises(ConfigurationError, match="does not open"):
+        stage.access(replace(stage.grants, sealer=Sealer(KEY)))
+    stage.clock.forward(hours=2)
+    assert stage.access(replace(stage.grants, sealer=Sealer(steps[-1]))) in stage.vendor.access
+    assert not stage.double_uses()
 
 
 @pytest.mark.parametrize("is_kind", [False, True])
