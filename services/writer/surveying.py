@@ -69,7 +69,8 @@ def _field(meta: FieldMeta, sample: Sequence[Reading]) -> SurveyedField:
         label=meta.label,
         type=meta.type,
         max_length=meta.max_length,
-        allowed_values=meta.allowed_values,
+        # The choices of an owner are people's names, and nobody opens that field.
+        allowed_values=meta.allowed_values if meta.field_class is None else None,
         read_only=meta.read_only,
         field_class=meta.field_class,
         read=len(values),
