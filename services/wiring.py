@@ -134,6 +134,7 @@ def commands() -> dict[str, click.Command]:
     from services.notices import notices
     from services.writer.doctor_cli import doctor
     from services.writer.policy_cli import policy
+    from services.writer.survey_cli import survey
 
     return {
         "backup": backup,
@@ -154,6 +155,7 @@ def commands() -> dict[str, click.Command]:
         "restore": restore,
         "sign-out-everyone": sign_out_everyone,
         "source": source,
+        "survey": survey,
         "verify": verify,
     }
 

@@ -35,6 +35,8 @@ INTENTS = (
     "other",
 )
 _NAME = validate.Regexp(r"^[A-Za-z][A-Za-z0-9_.-]{0,79}$", error="is no plain name")
+# A field of one's own may begin with a digit: Pipedrive's are forty hexadecimal signs.
+_FIELD = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", error="is no plain name")
 _CLOCK = validate.Regexp(r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", error="is no time like 09:00")
 _COUNT = validate.Range(min=0, max=1_000_000, error="must be from 0 to 1000000")
 _SOME = validate.Range(min=1, max=1_000_000, error="must be from 1 to 1000000")
@@ -151,7 +153,7 @@ class PolicyTables(Table):
     defaults = fields.Nested(DefaultsTable, load_default=lambda: DefaultsTable().load({}))
     fields_ = fields.Dict(
         keys=Text(validate=_NAME),
-        values=fields.Dict(keys=Text(validate=_NAME), values=_named(FieldTable)),
+        values=fields.Dict(keys=Text(validate=_NAME), values=_named(FieldTable, _FIELD)),
         load_default=dict,
         data_key="fields",
         attribute="fields",

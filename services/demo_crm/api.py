@@ -44,6 +44,7 @@ RULES = [
         ("GET", "/api/duplicates", "duplicates"),
         ("GET", "/api/changes", "changes"),
         ("GET", "/api/drafts", "drafts"),
+        ("GET", "/api/<any(contacts, deals):record_type>", "newest"),
         ("GET", "/api/<any(contacts, deals, drafts):record_type>/<record_id>", "read"),
         ("GET", "/api/<any(contacts, deals, drafts):record_type>/<record_id>/history", "history"),
         ("PATCH", _LIVE, "update"),
@@ -120,6 +121,14 @@ class Api:
 
     def _read(self, _request: Request, record_type: str, record_id: str) -> dict[str, Any]:
         return self._shown(self._store.get(record_type, record_id))
+
+    def _newest(self, request: Request, record_type: str) -> dict[str, Any]:
+        """``limit`` (1 to 500) records, what changed last first."""
+        limit = request.args.get("limit", "100")
+        if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= _PAGE:
+            raise Refused(400, "bad_limit", f"limit is a number from 1 to {_PAGE}")
+        found = self._store.newest(record_type, int(limit))
+        return {"results": [self._shown(record) for record in found]}
 
     def _history(self, _request: Request, record_type: str, record_id: str) -> dict[str, Any]:
         self._store.get(record_type, record_id)

@@ -98,6 +98,12 @@ class Store:
             rows = connection.execute(_RECORD + "WHERE type = ? ORDER BY id", (record_type,))
             return [_record(row) for row in rows]
 
+    def newest(self, record_type: str, limit: int) -> list[Record]:
+        """What changed last first."""
+        query = _RECORD + "WHERE type = ? ORDER BY updated_at DESC, id DESC LIMIT ?"
+        with self.database.reading() as connection:
+            return [_record(row) for row in connection.execute(query, (record_type, limit))]
+
     def deals_of(self, contact_id: str) -> list[Record]:
         with self.database.reading() as connection:
             rows = connection.execute(_RECORD + "WHERE contact_key = ? ORDER BY id", (contact_id,))

@@ -42,11 +42,30 @@ class ReadsRecords(Protocol):
     def capabilities(self) -> Capabilities:
         """What this CRM can guarantee."""
 
+    @property
+    def problem(self) -> str | None:
+        """What the CRM says of the way in which it is asked, where that needs care."""
+
+    @property
+    def people(self) -> str:
+        """The object type whose records are people."""
+
+    @property
+    def object_types(self) -> tuple[str, ...]:
+        """The object types whose records can be read, people first."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Our word for a person's field → the CRM's own name of it."""
+
     def scopes(self) -> Sequence[str]:
         """What the credential may do. Raises `CRMUnavailable`."""
 
     def read(self, ref: RecordRef) -> Reading:
         """Raises `NotFound`, `Rejected` or `CRMUnavailable`."""
+
+    def sample(self, object_type: str, limit: int) -> Sequence[Reading]:
+        """Records that changed last. Raises `Rejected` (no list) or `CRMUnavailable`."""
 
     def candidates(self, text: str) -> Sequence[Candidate]:
         """Records by e-mail, phone or number. Raises `CRMUnavailable`."""
@@ -66,6 +85,10 @@ class WritesRecords(Protocol):
 
     def scopes(self) -> Sequence[str]:
         """What the credential may do. Raises `CRMUnavailable`."""
+
+    @property
+    def problem(self) -> str | None:
+        """What the CRM says of the way in which it is asked, where that needs care."""
 
     @property
     def is_conditional(self) -> bool:

@@ -5,13 +5,14 @@ Only questions are asked; nothing is ever tried that could delete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import structlog
 
-from services.writer import policy_store
-from services.writer.crm_reports import Finding, Level, Report, forget_others, keep
+from services.writer import policy_store, surveys
+from services.writer.crm_reports import Finding, Level, Report, forget_others, keep, reports
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
 from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 # What a connector says where the CRM does not tell: nothing, or everything its user may do.
 HIDDEN = frozenset({"unknown", "*"})
 DRAFTS = "drafts"
+EVERY = timedelta(minutes=10)
 
 
 def examine(
@@ -39,6 +41,7 @@ def examine(
         *_of_reader(reader, rights, policy, crm),
         *_of_writer(writer, rights, policy, crm),
         *_of_fields(reader, policy, crm),
+        *_of_api(reader, writer),
         *(Finding(level=Level.TODO, text=text) for text in rights.checklist),
     ]
     return Report(
@@ -114,6 +117,15 @@ def _of_fields(reader: ReadsRecords, policy: Policy, crm: str) -> Iterator[Findi
         yield Finding(level=Level.NOTE, text=text)
 
 
+def _of_api(reader: ReadsRecords, writer: WritesRecords | None) -> Iterator[Finding]:
+    """What the CRM says of the version of its API that we ask for; it says so in its answers."""
+    with suppress(Rejected):  # What the credential lacks is told elsewhere.
+        reader.fields(reader.people)
+    said = (side.problem for side in (reader, writer) if side is not None)
+    for text in sorted({text for text in said if text}):
+        yield Finding(level=Level.NOTE, text=text)
+
+
 def _wanted(
     rights: Rights, scopes: Callable[[str], frozenset[str]], policy: Policy, crm: str
 ) -> set[str]:
@@ -150,13 +162,28 @@ def examine_all(deps: WorkerDeps) -> None:
 
     What was said of an account that is not set up any more goes.
     """
+    _examine(deps, deps.vendors)
+
+
+def examine_due(deps: WorkerDeps) -> None:
+    """As `examine_all`, for the accounts without a report of the last ten minutes.
+
+    One that could not be asked yet, as while everything starts, is asked soon again.
+    """
+    with reading(deps.engine) as db:
+        recent = {report.crm for report in reports(db) if deps.clock() - report.at < EVERY}
+    _examine(deps, {crm: of for crm, of in deps.vendors.items() if crm not in recent})
+
+
+def _examine(deps: WorkerDeps, wanted: Mapping[str, str]) -> None:
     with reading(deps.engine) as db:
         found = policy_store.current(db)
     if found is None:
         return
     with writing(deps.engine) as db:
         forget_others(db, deps.vendors)
-    for crm, vendor in deps.vendors.items():
+        surveys.forget_others(db, deps.vendors)
+    for crm, vendor in wanted.items():
         try:
             report = examine(
                 crm, vendor, deps.readers[crm], deps.writers.get(crm), found.policy, deps.clock()

@@ -309,6 +309,11 @@ def _switch_pages(blueprint: Blueprint, deps: WebDeps) -> None:
     def crms() -> str:
         return render_template("writer/crms.html", crms=queries.crms(deps))
 
+    @blueprint.get("/crms/<crm>/survey")
+    @role("admin")
+    def survey(crm: str) -> str:
+        return render_template("writer/survey.html", crm=crm, survey=queries.survey(deps, crm))
+
     @blueprint.get("/fragment/writing")
     @role("approver", "support", "admin", "auditor")
     def writing() -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select, tuple_
 
-from services.writer import crm_reports, hand_offs, policy_store, switch
+from services.writer import crm_reports, hand_offs, policy_store, survey_views, switch
 from services.writer.crm_reports import CrmsView
 from services.writer.deps import WebDeps
 from services.writer.drafts import ref_of
 from services.writer.rows import card_rows
 from services.writer.schemas import CardFilters
+from services.writer.survey_views import SurveyView
 from services.writer.tables import (
     changes,
     classifications,
@@ -39,7 +40,7 @@ from services.writer.views import (
 from shared.access import Person
 from shared.db import reading
 from shared.domain.schema import parse_instant, rfc3339
-from shared.errors import BadPayload
+from shared.errors import BadPayload, NotFound
 
 OVER = ("approved", "rejected", "superseded")
 
@@ -263,6 +264,14 @@ def policy(deps: WebDeps) -> PolicyView:
         rows=rows,
         text=found.policy.text,
     )
+
+
+def survey(deps: WebDeps, crm: str) -> SurveyView | None:
+    """The last survey of a CRM account, by the policy in force. Raises `NotFound` without one."""
+    if crm not in deps.readers:
+        raise NotFound(f"there is no CRM account {crm}")
+    with reading(deps.engine) as db:
+        return survey_views.view(db, crm, policy_store.in_force(db).policy)
 
 
 def crms(deps: WebDeps) -> CrmsView:

@@ -13,7 +13,7 @@ from services.writer.crm.handoff import HandOff
 from services.writer.crm.registry import Writer, writer_of
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.deps import ByCrm, ReadsRecords, WebDeps, WorkerDeps, WritesRecords
-from services.writer.doctor import examine_all
+from services.writer.doctor import examine_all, examine_due
 from services.writer.drafts import carry_out_decisions
 from services.writer.expiry import expire
 from services.writer.facts import Sources
@@ -201,7 +201,7 @@ LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("expiry", 15, expire),
     ("policy", 2, follow),
     ("drafts", 1, carry_out_decisions),
-    ("doctor", 600, examine_all),
+    ("doctor", 60, examine_due),
     ("notices", SECONDS, _tell),
 )
 

@@ -305,6 +305,15 @@ crm_reports = Table(
     Column("body", Text, nullable=False),
 )
 
+# The last sample of each CRM account: counts, and no value of any record.
+crm_surveys = Table(
+    "crm_surveys",
+    metadata,
+    Column("crm", _ID, primary_key=True),
+    Column("at", _AT, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
 # Reserved for writing first and verifying afterwards: signed, expiring, taken back at once.
 grants = Table(
     "grants",

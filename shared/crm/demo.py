@@ -12,7 +12,7 @@ from shared.crm.authorization import bearer
 from shared.crm.client import Client
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.pace import Pace
-from shared.crm.reader import COMMON_FIELDS
+from shared.crm.reader import COMMON_FIELDS, MOST_SAMPLED
 from shared.crm.transport import path_of, scalar, understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
@@ -23,6 +23,7 @@ CRM = "demo"
 # It runs beside us and sets no limit of its own.
 CALLS_PER_SECOND = 1000.0
 OBJECTS = ("contacts", "deals", "drafts")
+MOST_PAGES = 200
 _DUPLICATE_KEYS = ("first_name", "last_name", "email", "phone", "company")
 _SEARCH_KEYS = ("email", "phone", "external_id", "order_number")
 _NEUTRAL_TYPES = {"long_text": "text", "bool": "boolean"}
@@ -37,6 +38,8 @@ class DemoReader:
 
     crm = CRM
     people = "contacts"
+    object_types = ("contacts", "deals")
+    problem: ClassVar[str | None] = None
     names: ClassVar[Mapping[str, str]] = {name: name for name in COMMON_FIELDS}
     capabilities: ClassVar[Capabilities] = Capabilities(
         conditional_write=True,
@@ -68,6 +71,14 @@ class DemoReader:
     def read(self, ref: RecordRef) -> Reading:
         """The record now, without its history."""
         return self._reading(self._get(record_path(ref)))
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """The records that changed last, in one page."""
+        if object_type not in self.object_types:
+            raise NotFound(f"the demo CRM has no list of {object_type}")
+        data = self._get(path_of("/api/{type}", type=object_type), {"limit": str(limit)})
+        return [self._reading(row) for row in data["results"]]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -133,12 +144,14 @@ class DemoReader:
     def changes_by_us(self, since: datetime) -> list[CrmChange]:
         """Everything our integration user did at or after ``since``, the oldest first."""
         found: list[CrmChange] = []
-        after: int | None = 0
-        while after is not None:
+        after = 0
+        for _ in range(MOST_PAGES):
             page = self._get("/api/changes", {"since": rfc3339(since), "after": str(after)})
             found += [change_of(row) for row in page["changes"]]
+            if page["next"] is None:
+                return found
             after = page["next"]
-        return found
+        raise CRMUnavailable(f"the CRM has more than {MOST_PAGES} pages of changes: ask for less")
 
     @understood()
     def scopes(self) -> tuple[str, ...]:

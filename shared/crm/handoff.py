@@ -12,11 +12,11 @@ from shared.crm.accounts import Account
 from shared.crm.duplicates import likely_duplicates, phone_key
 from shared.crm.finding import as_candidates
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
-from shared.crm.reader import COMMON_FIELDS
+from shared.crm.reader import COMMON_FIELDS, MOST_SAMPLED
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
 from shared.domain.schema import Scalar, now
-from shared.errors import ConfigurationError, NotFound
+from shared.errors import ConfigurationError, NotFound, Rejected
 
 VENDOR: Final = "handoff"
 PEOPLE: Final = "people"
@@ -30,6 +30,8 @@ class HandOffReader:
     """
 
     people = PEOPLE
+    object_types = (PEOPLE,)
+    problem: ClassVar[str | None] = None
     names: ClassVar[Mapping[str, str]] = {name: name for name in COMMON_FIELDS}
     capabilities: ClassVar[Capabilities] = Capabilities(
         apply_by_hand=True,
@@ -49,6 +51,10 @@ class HandOffReader:
         if ref.crm != self.crm or ref.type != PEOPLE or ref.id not in self._rows:
             raise NotFound("this record is in no export: the CRM itself cannot be read")
         return self._reading(ref.id, self._rows[ref.id])
+
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:  # noqa: ARG002 - there is none to take from.
+        """Raises `Rejected`: an export says nothing of what people keep in the CRM itself."""
+        raise Rejected("a CRM without an API has no list of records that could be sampled")
 
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:  # noqa: ARG002 - an export has none.
         return ()

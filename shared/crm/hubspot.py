@@ -20,6 +20,7 @@ from shared.crm.hubspot_objects import Objects, Row
 from shared.crm.hubspot_search import Filters, national_digits
 from shared.crm.kept import Kept
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.reader import MOST_SAMPLED
 from shared.crm.transport import understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
@@ -42,6 +43,7 @@ class HubSpotReader:
     """
 
     people = PEOPLE
+    problem: ClassVar[str | None] = None
     capabilities: ClassVar[Capabilities] = Capabilities(
         idempotent_create=True,
         field_history=True,
@@ -53,11 +55,11 @@ class HubSpotReader:
     ) -> None:
         self.crm = account.name
         self.names = hubspot_fields.names_of(account)
+        self.object_types = _types(account)
         self._access = Access(account, timeout=timeout)
         self._objects = Objects(self._access)
         self._clock = clock
         options = account.options
-        self._types = _types(account)
         self._region = options.get("region") or None
         self._mark = options.get("mark_property") or None
         self._own_app = options.get("own_app") or None
@@ -79,6 +81,17 @@ class HubSpotReader:
         self._require(ref)
         names = self._shown(ref.type)
         return self._reading(ref.type, self._objects.one(ref.type, ref.id, names), names)
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """What changed last, by HubSpot's index, with the properties that a reading shows.
+
+        https://developers.hubspot.com/docs/api-reference/search/guide
+        """
+        names = self._shown(self._known(object_type))
+        modified = hubspot_ours.modified_of(object_type)
+        rows = self._objects.newest(object_type, names, limit, by=modified)
+        return [self._reading(object_type, row, names) for row in rows]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -183,8 +196,8 @@ class HubSpotReader:
                 f"the CRM account [{self.crm}] names no own_app: nobody knows our writes"
             )
         ours = hubspot_ours.Ours(self._objects, self.crm, self._own_app, self._mark)
-        found = ours.notes(self._types, since)
-        for type_ in self._types:
+        found = ours.notes(self.object_types, since)
+        for type_ in self.object_types:
             found += ours.records(type_, self._kept_by_people(type_), since)
         return sorted(found, key=lambda change: change.at)
 
@@ -292,10 +305,10 @@ class HubSpotReader:
         return self._people.get("owners").get(user, f"user {user}")
 
     def _is_open(self, kind: str) -> bool:
-        return kind not in TYPES or kind in self._types
+        return kind not in TYPES or kind in self.object_types
 
     def _known(self, object_type: str) -> str:
-        if object_type not in self._types:
+        if object_type not in self.object_types:
             raise NotFound(f"the account [{self.crm}] opens no {object_type}")
         return object_type
 

@@ -7,6 +7,7 @@ https://developers.hubspot.com/docs/api-reference/search/guide
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from shared.crm.client import Client
@@ -29,6 +30,8 @@ _BATCH = 100
 _BATCH_WITH_HISTORY = 50
 _PAGE = 100
 _OWNERS_PAGE = 500
+# Of any list: at 100 rows a page that is the end of HubSpot's own search.
+MOST_PAGES: Final = 100
 
 
 class Objects:
@@ -55,8 +58,9 @@ class Objects:
         return self._rows(self._client.get(self._path(_PIPELINES_PATH, type=object_type)))
 
     def owners(self) -> Iterator[Row]:
+        """The people of the account; of more than a few thousand the first."""
         after: str | None = None
-        while True:
+        for _ in range(MOST_PAGES):
             params = {"limit": str(_OWNERS_PAGE), **({"after": after} if after else {})}
             answer = self._client.get(self._path(_OWNERS_PATH), params)
             yield from self._rows(answer)
@@ -111,30 +115,44 @@ class Objects:
     ) -> list[Row]:
         """Every record that all filters of one of the groups find, by an index that lags.
 
-        HubSpot gives at most 10,000 and refuses to go on beyond them.
+        Raises `Rejected` beyond the 10,000 that HubSpot gives.
         """
-        found: list[Row] = []
+        question = {
+            "filterGroups": [{"filters": list(filters)} for filters in groups],
+            "properties": list(names),
+            "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
+        }
+        return list(self._searched(object_type, question))
+
+    def newest(self, object_type: str, names: Sequence[str], limit: int, *, by: str) -> list[Row]:
+        """The records with the latest times in the property ``by``, by an index that lags."""
+        question = {
+            "filterGroups": [],
+            "properties": list(names),
+            "sorts": [{"propertyName": by, "direction": "DESCENDING"}],
+        }
+        return list(islice(self._searched(object_type, question), limit))
+
+    def _searched(self, object_type: str, question: Row) -> Iterator[Row]:
+        path = self._path(_SEARCH_PATH, type=object_type)
         after: str | None = "0"
-        while after is not None:
-            body = {
-                "filterGroups": [{"filters": list(filters)} for filters in groups],
-                "properties": list(names),
-                "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
-                "limit": _PAGE,
-                "after": after,
-            }
+        for _ in range(MOST_PAGES):
             self._access.search_pace.take(self._access.timeout)
-            answer = self._client.query(self._path(_SEARCH_PATH, type=object_type), body)
-            found += self._rows(answer)
-            after = after_of(answer.data)
-        return found
+            answer = self._client.query(path, {**question, "limit": _PAGE, "after": after})
+            yield from self._rows(answer)
+            if (after := after_of(answer.data)) is None:
+                return
+        raise Rejected(f"HubSpot's search gives no more than {MOST_PAGES * _PAGE} records")
 
     def links(self, object_type: str, ids: Sequence[str], other: str) -> dict[str, list[str]]:
         """Per record the ids of everything of another kind that is linked to it."""
         found: dict[str, list[str]] = {id_: [] for id_ in ids}
         asked: list[dict[str, str]] = [{"id": id_} for id_ in ids]
         path = self._path(_LINKS_PATH, type=object_type, other=other)
+        calls = MOST_PAGES + len(ids) // _BATCH
         while asked:
+            if (calls := calls - 1) < 0:
+                raise CRMUnavailable(f"HubSpot's list of linked {other} has no end")
             rows = rows_of(self._client.query(path, {"inputs": asked[:_BATCH]}))
             asked = asked[_BATCH:]
             for row in rows:

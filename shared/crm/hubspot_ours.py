@@ -12,8 +12,6 @@ from shared.crm.metadata import CrmChange
 from shared.domain.record import RecordRef
 from shared.domain.schema import parse_instant
 
-_MODIFIED: Final = {"contacts": "lastmodifieddate"}
-_MODIFIED_ELSEWHERE: Final = "hs_lastmodifieddate"
 _SOURCE: Final = "hs_object_source_id"
 _BODY: Final = "hs_note_body"
 # The first versions of a record's properties are written within the moment in which it is made.
@@ -36,7 +34,7 @@ class Ours:
 
     def records(self, type_: str, names: Sequence[str], since: datetime) -> list[CrmChange]:
         """What was made or changed among the records of a type at or after ``since``."""
-        modified = _MODIFIED.get(type_, _MODIFIED_ELSEWHERE)
+        modified = modified_of(type_)
         moved = self._objects.search(type_, _since(modified, since), (), sort=modified)
         ids = [str(row["id"]) for row in moved]
         shown = (_SOURCE, *((self._mark,) if self._mark else ()))
@@ -89,6 +87,11 @@ class Ours:
             ref=ref, kind="note", field=None, old=None, new=body,
             at=parse_instant(row["createdAt"]), by=self._by, change_id=change_id_of(body),
         )  # fmt: skip
+
+
+def modified_of(object_type: str) -> str:
+    """The property that says when a record of the type was last changed."""
+    return "lastmodifieddate" if object_type == "contacts" else "hs_lastmodifieddate"
 
 
 def _since(name: str, since: datetime) -> list[list[dict[str, str]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar, Final, Self
 
 from shared.crm import jobber_documents as documents
@@ -31,11 +32,12 @@ from shared.crm.jobber_fields import (
 from shared.crm.kept import Kept
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.oauth import claims
+from shared.crm.reader import MOST_SAMPLED
 from shared.crm.transport import path_of, understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
 from shared.domain.schema import Scalar, now, parse_instant, rfc3339
-from shared.errors import CRMUnavailable, NotFound
+from shared.errors import CRMUnavailable, NotFound, Rejected
 from shared.values import email_key, phone_key
 
 # The custom field of clients that carries the change id of what we made.
@@ -65,6 +67,7 @@ class JobberReader:
     """
 
     people = "clients"
+    object_types = tuple(TABLE)
     names: ClassVar[Mapping[str, str]] = NAMES
     capabilities: ClassVar[Capabilities] = Capabilities()
 
@@ -100,6 +103,19 @@ class JobberReader:
     def read(self, ref: RecordRef) -> Reading:
         """The record now, without its history."""
         return self._reading(ref.type, self._node(ref))
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """Requests changed last first; clients in Jobber's order, as nothing sorts their list.
+
+        Raises `Rejected` for jobs and quotes, which are read by their client.
+        """
+        if object_type not in TABLE:
+            raise NotFound(f"Jobber has no {object_type}")
+        if object_type not in documents.SAMPLE:
+            raise Rejected(f"Jobber's {object_type} are read by their client, not as a list")
+        nodes = self._nodes(documents.SAMPLE[object_type], object_type, {})
+        return [self._reading(object_type, node) for node in islice(nodes, limit)]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -174,7 +190,8 @@ class JobberReader:
 
         A changed field carries none: Jobber has no place for it.
         """
-        found = [change for node in self._changed(since) for change in self._marked(node)]
+        nodes = self._nodes(documents.CHANGED, self.people, {"since": rfc3339(since)})
+        found = [change for node in nodes for change in self._marked(node)]
         return sorted((one for one in found if one.at >= since), key=lambda one: one.at)
 
     def scopes(self) -> tuple[str, ...]:
@@ -266,17 +283,18 @@ class JobberReader:
         found: list[dict[str, Any]] = data["customFieldConfigurations"]["nodes"]
         return found
 
-    def _changed(self, since: datetime) -> Iterator[dict[str, Any]]:
+    def _nodes(
+        self, document: str, name: str, variables: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """The nodes of a list, page after page."""
         after: str | None = None
         for _ in range(_MOST_PAGES):
-            page = self._asked(documents.CHANGED, {"since": rfc3339(since), "after": after})[
-                "clients"
-            ]
+            page = self._asked(document, {**variables, "after": after})[name]
             yield from page["nodes"]
             if not page["pageInfo"]["hasNextPage"]:
                 return
             after = page["pageInfo"]["endCursor"]
-        raise CRMUnavailable("more clients have changed than can be read at once: ask for less")
+        raise CRMUnavailable(f"there are more {name} than can be read at once: ask for less")
 
     def _marked(self, node: Mapping[str, Any]) -> Iterator[CrmChange]:
         ref = self._ref(self.people, node)

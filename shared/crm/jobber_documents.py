@@ -15,19 +15,22 @@ fragment customFields on CustomFieldUnion {
   ... on CustomFieldArea { id label }
 }
 """
-_CLIENT: Final = (
+_SAMPLED_CLIENT: Final = (
     """
-fragment clientFields on Client {
+fragment sampledFields on Client {
   id name firstName lastName companyName title isCompany isLead isArchived balance
   receivesReminders receivesFollowUps jobberWebUri createdAt updatedAt email phone
   emails { id address primary }
   phones { id number normalizedPhoneNumber primary }
   billingAddress { street1 street2 city province postalCode country }
-  tags(first: 50) { nodes { label } }
   customFields { ...customFields }
 }
 """
     + CUSTOM_FIELDS
+)
+_CLIENT: Final = (
+    "fragment clientFields on Client { ...sampledFields tags(first: 50) { nodes { label } } }"
+    + _SAMPLED_CLIENT
 )
 READ: Final = {
     "clients": "query readClient($id: EncodedId!) { client(id: $id) { ...clientFields } }"
@@ -114,3 +117,26 @@ query changedClients($since: ISO8601DateTime!, $after: String) {
   }
 }
 """
+# Without lists within the list, which would cost their number once more for every node.
+SAMPLE: Final = {
+    "clients": """
+query sampleClients($after: String) {
+  clients(first: 50, after: $after) {
+    nodes { ...sampledFields }
+    pageInfo { endCursor hasNextPage }
+  }
+}
+"""
+    + _SAMPLED_CLIENT,
+    "requests": """
+query sampleRequests($after: String) {
+  requests(sort: [{ key: UPDATED_AT, direction: DESCENDING }], first: 50, after: $after) {
+    nodes {
+      id title requestStatus source contactName companyName email phone jobberWebUri
+      createdAt updatedAt client { id name }
+    }
+    pageInfo { endCursor hasNextPage }
+  }
+}
+""",
+}

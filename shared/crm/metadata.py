@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.domain.record import RecordRef
@@ -24,6 +25,15 @@ class FieldMeta:
     allowed_values: tuple[str, ...] | None
     read_only: bool
     field_class: str | None
+
+
+def keeping(fields: Mapping[str, FieldMeta], ours: str | None) -> dict[str, FieldMeta]:
+    """These fields, where the one that carries our change ids is nobody's to write."""
+    mine = {name: field for name, field in fields.items() if name == ours}
+    return {
+        **fields,
+        **{n: replace(f, read_only=True, field_class="read_only") for n, f in mine.items()},
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Self
 from shared.crm.accounts import Account
 from shared.crm.client import Client
 from shared.crm.finding import Way, as_candidates, first_found
-from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.metadata import Capabilities, CrmChange, FieldMeta, keeping
 from shared.crm.pipedrive_account import (
     Company,
     heed,
@@ -26,6 +26,7 @@ from shared.crm.pipedrive_fields import PAGE, Catalogue, pages
 from shared.crm.pipedrive_finding import DEALS, PEOPLE, Finder
 from shared.crm.pipedrive_history import History, text_of
 from shared.crm.pipedrive_values import instant_of, values_of
+from shared.crm.reader import MOST_SAMPLED
 from shared.crm.transport import path_of, understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
@@ -41,6 +42,7 @@ _PAGES: Final = {
     "leads": "/leads/inbox/{id}",
 }
 _MOST_FOUND: Final = 20
+_NEWEST_FIRST: Final = {"sort_by": "update_time", "sort_direction": "desc"}
 
 
 class PipedriveReader:
@@ -51,6 +53,8 @@ class PipedriveReader:
     """
 
     people = "persons"
+    object_types = ("persons", "leads", "deals", "organizations", "activities")
+    problem: ClassVar[str | None] = None
     names: ClassVar[Mapping[str, str]] = {
         "first_name": "first_name",
         "last_name": "last_name",
@@ -84,6 +88,23 @@ class PipedriveReader:
         """The record now, without its history. A deleted or merged one is not there."""
         path = require_record(ref.crm, ref.type, ref.id, account=self.crm)
         return self._reading(ref, self._get(path_of(path, id=ref.id), {})["data"])
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """What changed last, in one page; leads in Pipedrive's order, of whose sorting the
+        description of v1 says two things.
+
+        https://developers.pipedrive.com/docs/api/v1/Persons#getPersons (and the like)
+        https://developers.pipedrive.com/docs/api/v1/Leads#getLeads
+        """
+        if object_type not in self.object_types:
+            raise NotFound(f"Pipedrive has no list of {object_type}")
+        is_older = object_type == "leads"
+        path = f"/v1/{object_type}" if is_older else f"/api/v2/{object_type}"
+        order = {} if is_older else _NEWEST_FIRST
+        rows = self._get(path, {**order, "limit": str(limit)})["data"] or ()
+        alive = (row for row in rows if not row.get("is_deleted"))
+        return [self._reading(self._ref(object_type, row["id"]), row) for row in alive]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -132,7 +153,9 @@ class PipedriveReader:
     @understood()
     def fields(self, object_type: str) -> dict[str, FieldMeta]:
         """The fields of an object type, by name; asked anew after some minutes."""
-        return {name: field.meta for name, field in self._catalogue.of(object_type).items()}
+        known = self._catalogue.of(object_type)
+        found = {name: field.meta for name, field in known.items()}
+        return keeping(found, self._options.get("mark_field"))
 
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:

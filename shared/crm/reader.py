@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
 from shared.domain.schema import Scalar
+
+# The largest sample: what every vendor gives in a few pages.
+MOST_SAMPLED: Final = 200
 
 
 class Reader(Protocol):
@@ -32,6 +35,14 @@ class Reader(Protocol):
         """The object type whose records are people: ``contacts``, ``persons``, ``clients``."""
 
     @property
+    def object_types(self) -> tuple[str, ...]:
+        """The object types whose records can be read, people first."""
+
+    @property
+    def problem(self) -> str | None:
+        """What the CRM says of the way in which it is asked, where that needs care."""
+
+    @property
     def names(self) -> Mapping[str, str]:
         """Our word for a person's field (`COMMON_FIELDS`) → the CRM's own name of it."""
 
@@ -40,6 +51,14 @@ class Reader(Protocol):
 
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
         """Notes, calls, mails, deals and changes in words, the newest first."""
+
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """At most ``limit`` records (1 to `MOST_SAMPLED`), what changed last first where the CRM
+        sorts so.
+
+        A reading holds the fields that the CRM's list brings along. Raises `Rejected` also where
+        there is no list.
+        """
 
     def field_changes(self, ref: RecordRef) -> Sequence[CrmChange]:
         """Who changed which field, the newest first; empty where the CRM keeps no such history."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 class Rights:
     """``read`` and ``write`` name the scopes that an object type needs.
 
+    ``written`` are the object types whose fields our writer can change at all.
     ``changing`` matches every scope that allows to change anything. ``beside`` are scopes of the
     writer for notes and new people, which no policy lists. ``keeps_drafts`` tells that drafts lie
     in the CRM itself. ``carries`` says what a write scope of this vendor takes along and cannot be
@@ -20,6 +21,7 @@ class Rights:
     read: Callable[[str], frozenset[str]]
     write: Callable[[str], frozenset[str]]
     changing: re.Pattern[str]
+    written: frozenset[str]
     beside: frozenset[str] = frozenset()
     keeps_drafts: bool = False
     carries: str = ""
@@ -41,6 +43,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=_named("{}:read"),
         write=_named("{}:write"),
         changing=re.compile(r":write$"),
+        written=frozenset({"contacts", "deals"}),
         # Its one token cannot be narrowed.
         beside=frozenset(f"{one}:write" for one in ("contacts", "deals", "drafts", "notes")),
         keeps_drafts=True,
@@ -49,6 +52,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=_named("crm.objects.{}.read"),
         write=_named("crm.objects.{}.write"),
         changing=re.compile(r"\.write$|^(automation|settings\.|crm\.(export|import))"),
+        written=frozenset({"contacts", "companies", "deals"}),
         beside=frozenset({"crm.objects.contacts.write"}),
         carries=(
             "A HubSpot write scope also deletes and merges: our writer has no such call, and its "
@@ -65,6 +69,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=_named("{}:read"),
         write=_named("{}:update"),
         changing=re.compile(r":(create|update|delete|undelete|merge)$"),
+        written=frozenset({"accounts", "cases", "contacts", "leads", "opportunities"}),
         beside=frozenset({"contacts:create", "leads:create", "tasks:create"}),
         checklist=(
             "Two users with the Salesforce Integration licence: one reads, one writes.",
@@ -77,6 +82,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=lambda type_: frozenset({f"{_PIPEDRIVE.get(type_, type_)}:read"}),
         write=lambda type_: frozenset({f"{_PIPEDRIVE.get(type_, type_)}:full"}),
         changing=re.compile(r":full$|^admin"),
+        written=frozenset({"persons", "leads", "deals", "organizations", "activities"}),
         beside=frozenset({"contacts:full", "leads:full"}),
         carries="A Pipedrive “full” scope also deletes: our writer has no such call.",
         checklist=(
@@ -89,6 +95,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=_named("read_{}"),
         write=_named("write_{}"),
         changing=re.compile(r"^write_"),
+        written=frozenset({"clients", "requests"}),
         beside=frozenset({"write_clients", "write_requests"}),
         checklist=(
             "Two apps in the Developer Center: one with read scopes, one with the write scopes.",
@@ -99,6 +106,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=lambda type_: frozenset({f"tn.{_AREAS.get(type_, 'crm')}.{type_}:r"}),
         write=lambda type_: frozenset({f"tn.{_AREAS.get(type_, 'crm')}.{type_}:w"}),
         changing=re.compile(r":w$"),
+        written=frozenset({"customers", "leads", "bookings", "jobs"}),
         beside=frozenset({"tn.crm.bookings:w", "tn.crm.leads:w"}),
         checklist=(
             "Two apps with scopes per API area: View for the reader, Modify for the writer.",
@@ -109,6 +117,7 @@ RIGHTS: Mapping[str, Rights] = {
         read=lambda _: frozenset(),
         write=lambda _: frozenset(),
         changing=re.compile(r"(?!)"),
+        written=frozenset({"people"}),
         checklist=(
             "A person or a flow of your own enters what is handed over: nothing is read back.",
             "The address of a hook is a secret; the call-back has a secret of its own.",

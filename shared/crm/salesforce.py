@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 from shared.crm.accounts import Account
 from shared.crm.client import Client
 from shared.crm.finding import candidates_by, first_found
-from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.metadata import Capabilities, CrmChange, FieldMeta, keeping
+from shared.crm.reader import MOST_SAMPLED
 from shared.crm.salesforce_connection import (
     PEOPLE,
     SOBJECTS,
@@ -67,6 +68,8 @@ class SalesforceReader:
 
     vendor = "salesforce"
     people = "contacts"
+    object_types = ("contacts", "leads", *(name for name in SOBJECTS if name not in PEOPLE))
+    problem: ClassVar[str | None] = None
     names: ClassVar[Mapping[str, str]] = NAMES["contacts"]
 
     def __init__(
@@ -91,7 +94,7 @@ class SalesforceReader:
         self._region = account.options.get("region") or None
         self._external_id = field_option(account, "external_id_field")
         self._order_number = field_option(account, "order_number_field")
-        self._has_mark_field = field_option(account, "mark_field") is not None
+        self._mark_field = field_option(account, "mark_field")
 
     @classmethod
     def of(cls, account: Account, timeout: float) -> Self:
@@ -106,7 +109,7 @@ class SalesforceReader:
         """Field history is there for the fields for which the organisation has switched it on."""
         return Capabilities(
             conditional_write=True,
-            idempotent_create=self._has_mark_field,
+            idempotent_create=self._mark_field is not None,
             field_history=True,
             writable_stage=True,
         )
@@ -120,6 +123,19 @@ class SalesforceReader:
         if not is_same_id(row["Id"], ref.id):
             raise CRMUnavailable("the CRM answered with another record")
         return self._reading(row, ref)
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """What changed last, every field that this user may see.
+
+        https://developer.salesforce.com/docs/atlas.en-us.soql_sosl.meta/soql_sosl/sforce_api_calls_soql_select_fields.htm:
+        FIELDS(ALL) gives 200 rows at most.
+        """
+        if object_type not in SOBJECTS:
+            raise NotFound(f"Salesforce has no {object_type} here")
+        newest = f"ORDER BY LastModifiedDate DESC LIMIT {limit}"
+        rows = self._ask(select("FIELDS(ALL)", SOBJECTS[object_type], None, newest))
+        return [self._reading(row, self._ref(object_type, row)) for row in rows]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -169,7 +185,7 @@ class SalesforceReader:
         """The fields of an object type, as this user sees them."""
         if object_type not in SOBJECTS:
             raise NotFound(f"Salesforce has no {object_type} here")
-        return self._descriptions.fields(SOBJECTS[object_type])
+        return keeping(self._descriptions.fields(SOBJECTS[object_type]), self._mark_field)
 
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:

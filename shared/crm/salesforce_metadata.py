@@ -30,7 +30,9 @@ _TYPES: Final = {
     "id": "reference",
 }
 _COMPUTED_TYPES: Final = frozenset({"id", "address", "location"})
-_MONEY: Final = frozenset({"CurrencyIsoCode", "Pricebook2Id", "ContractId"})
+_MONEY: Final = frozenset(
+    {"CurrencyIsoCode", "Pricebook2Id", "ContractId", "TotalOpportunityQuantity"}
+)
 _OWNERS: Final = frozenset({"User", "Group", "Queue"})
 # Standard names, and how organisations call fields of their own.
 _CONSENT: Final = re.compile(

@@ -27,10 +27,11 @@ _ESCAPES: Final = {
 _WILDCARDS: Final = {"%": "\\%", "_": "\\_"}
 
 
-def select(fields: str, source: str, where: str, more: str = "") -> str:
+def select(fields: str, source: str, where: str | None, more: str = "") -> str:
     """A question for ``fields`` of ``source``; ``more`` orders and limits the rows."""
+    condition = f"WHERE {where} " if where else ""
     # The one place that puts a question together; its values have gone through `quoted`.
-    return f"SELECT {fields} FROM {source} WHERE {where} {more}".strip()  # noqa: S608 - as above
+    return f"SELECT {fields} FROM {source} {condition}{more}".strip()  # noqa: S608 - as above
 
 
 def quoted(value: str) -> str:

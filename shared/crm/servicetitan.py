@@ -7,7 +7,9 @@ https://developer.servicetitan.io/docs: CRM v2 and JPM v2. Lists have ``page``, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar, Final, Self
 
 from shared.crm.accounts import Account
@@ -16,6 +18,7 @@ from shared.crm.duplicates import likely_duplicates
 from shared.crm.finding import candidates_by, first_found
 from shared.crm.kept import Kept
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
+from shared.crm.reader import MOST_SAMPLED
 from shared.crm.servicetitan_account import (
     CRM_PATH,
     JOBS_PATH,
@@ -43,6 +46,7 @@ from shared.errors import CRMUnavailable, NotFound
 
 PAGE_SIZE: Final = 200
 MOST_PAGES: Final = 20
+SAMPLED_WITH_CONTACTS: Final = 25
 # Fewer digits are an extension, and would find strangers.
 FEWEST_DIGITS: Final = 7
 PROVIDED: Final = CRM_PATH + "/booking-provider/{provider}/bookings"
@@ -59,6 +63,8 @@ class ServiceTitanReader:
     """
 
     people = "customers"
+    object_types = tuple(RECORDS)
+    problem: ClassVar[str | None] = None
     names: ClassVar[Mapping[str, str]] = {
         "email": "email",
         "phone": "phone",
@@ -101,6 +107,21 @@ class ServiceTitanReader:
         """The record now, with its first e-mail address and number where it has contacts."""
         require_record(ref.crm, ref.type, ref.id, account=self.crm)
         return self._reading(ref.type, self._get(RECORDS[ref.type], id=ref.id))
+
+    @understood()
+    def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
+        """What changed last; with e-mail and phone the first few alone: they are a call for each.
+
+        https://developer.servicetitan.io/docs: CRM v2 and JPM v2, lists with ``sort``
+        """
+        if object_type not in RECORDS:
+            raise NotFound(f"ServiceTitan has no {object_type}")
+        path = RECORDS[object_type].removesuffix("/{id}")
+        rows = islice(self._rows(path, {"sort": "-ModifiedOn"}), limit)
+        alive = [row for row in rows if row.get("mergedToId") is None]
+        whole = [self._reading(object_type, row) for row in alive[:SAMPLED_WITH_CONTACTS]]
+        rest = [self._reading(object_type, row, []) for row in alive[SAMPLED_WITH_CONTACTS:]]
+        return [*whole, *(_without_contacts(one) for one in rest)]
 
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
@@ -299,6 +320,12 @@ def contact_row(rows: list[Mapping[str, Any]], field: str) -> Mapping[str, Any] 
         key=lambda row: int(row["id"]),
         default=None,
     )
+
+
+def _without_contacts(reading: Reading) -> Reading:
+    """Nobody asked for them: they are not empty but unknown."""
+    fields = {name: value for name, value in reading.fields.items() if name not in CONTACTS}
+    return replace(reading, fields=fields)
 
 
 def _keys(contacts: list[Mapping[str, Any]], field: str) -> set[str]:

@@ -130,6 +130,7 @@ PRODUCT: dict[str, Any] = {
     "GET /look/<event_id>": CARD_READERS,
     "POST /look/<event_id>": DECIDERS,
     "GET /crms": CARD_READERS,
+    "GET /crms/<crm>/survey": ADMIN,
     "GET /policy": CARD_READERS,
     "GET /queue": CARD_READERS,
     "GET /raw/<id_>": DECIDERS,

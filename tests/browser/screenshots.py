@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ def main(wanted: Sequence[str]) -> None:
         _pending(camera, product, client)
         _decided(camera, product, client)
         _around(camera, product, client)
+        _crms(camera, product)
         _sources(camera, product, client)
         _dead(camera, product)
         browser.close()
@@ -188,6 +190,20 @@ def _around(camera: Camera, product: Product, client: Client) -> None:
         ("drafts", "/drafts"),
     ):
         camera.shoot(f"crm-{name}", product.crm_url + path)
+
+
+def _crms(camera: Camera, product: Product) -> None:
+    """Before and after a survey; one field is on its way."""
+    camera.shoot("crms", "/crms")
+    camera.shoot("survey-empty", "/crms/demo/survey")
+    file = product.home().policy
+    text = file.read_text()
+    title = '[fields.demo.contacts.job_title]\nmode = "review"\n'
+    file.write_text(text.replace(title, title + 'stage = "dry-run"\n'))
+    assert product.command("survey", "demo").returncode == 0
+    time.sleep(3)  # The worker follows the policy file.
+    camera.shoot("survey-full", "/crms/demo/survey")
+    file.write_text(text)
 
 
 def _sources(camera: Camera, product: Product, client: Client) -> None:

@@ -6,20 +6,27 @@ does is tested beside it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import pytest
 
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.registry import Writer
+from services.writer.opening import MOST_SUGGESTED, suggestions
+from services.writer.policy_watch import described
+from services.writer.surveying import survey
 from shared.crm import Reader
+from shared.crm.reader import MOST_SAMPLED
+from shared.crm.rights import RIGHTS
 from shared.domain.record import RecordRef
-from shared.domain.schema import Scalar
+from shared.domain.schema import Scalar, now
 from shared.errors import CRMUnavailable, NotFound, Rejected
+from shared.policy import check_classes, load_policy
 from tests.crm.path import PathCases
 from tests.fakes.faulty_crm import Fault, status
 
@@ -71,6 +78,9 @@ class Stage:
     conditional: bool
     knows_history: bool
     stranger: str = "nobody@example.com"
+    # Object types without a list of their own; whether the list of people can be sorted.
+    unlisted: frozenset[str] = frozenset()
+    sorts: bool = True
     # How this vendor says "too many calls", and how many seconds it asks to wait.
     too_many: Fault = status(429, Retry_After="1")
     wait: float = 1.0
@@ -107,6 +117,86 @@ class ConnectorCases(PathCases):
         assert refs(email=stage.stranger, phone=stage.phone) == {stage.ref}
         assert refs() == set()
         assert [one.record for one in stage.reader.candidates(stage.email)] == [stage.ref]
+
+    def test_every_object_type_is_sampled_by_reading_alone_in_few_calls(self, stage: Stage) -> None:
+        sampled: dict[str, int] = {}
+        assert set(stage.reader.object_types) >= RIGHTS[stage.ref.crm].written
+        for object_type in stage.reader.object_types:
+            assert stage.reader.fields(object_type)
+            if object_type in stage.unlisted:
+                with pytest.raises(Rejected, match="list"):
+                    stage.reader.sample(object_type, MOST_SAMPLED)
+                continue
+            before = len(stage.fake.arrivals("read"))
+            found = stage.reader.sample(object_type, MOST_SAMPLED)
+            assert len(stage.fake.arrivals("read")) - before <= 40
+            assert {one.ref.type for one in found} <= {object_type}
+            assert {one.ref.crm for one in found} <= {stage.ref.crm}
+            sampled[object_type] = len(found)
+        assert sampled[stage.ref.type] >= 1
+        assert stage.fake.writes() == []
+        assert stage.fake.effects() == 0
+        with pytest.raises(NotFound):
+            stage.reader.sample("invoices", 1)
+
+    def test_a_survey_suggests_no_closed_field_and_nothing_twice(self, stage: Stage) -> None:
+        """Somebody takes all that is suggested, until there is nothing more."""
+        reader, crm, text = stage.reader, stage.ref.crm, ""
+        made = survey(crm, crm, reader, now(), types=reader.object_types, limit=MOST_SAMPLED)
+        assert stage.email.lower() not in json.dumps(asdict(made), default=str).lower()
+        taken: list[tuple[str, str]] = []
+        while found := suggestions(made, load_policy(text), {}, is_content=True):
+            assert len(found) <= MOST_SUGGESTED
+            taken += [(one.object, one.field) for one in found]
+            text += "".join(one.toml for one in found)
+        assert taken
+        assert len(set(taken)) == len(taken)
+        assert not set(taken) & set(stage.closed.values())
+        assert check_classes(load_policy(text), described({crm: reader}, load_policy(text))) == []
+        self._written(stage, [name for type_, name in taken if type_ == stage.ref.type])
+
+    def _written(self, stage: Stage, names: list[str]) -> None:
+        """What was suggested of a person can be written by the connector."""
+        texts = [name for name in names if stage.reader.fields(stage.ref.type)[name].type == "text"]
+        for number, name in enumerate(texts):
+            stage.writer.update(
+                stage.ref, {name: "Wren"}, change_id=f"change-{number}", version=stage.version()
+            )
+            assert stage.reader.read(stage.ref).fields[name] == "Wren"
+        assert stage.fake.effects() == len(texts)
+
+    def test_nothing_is_sent_for_a_type_that_our_writer_does_not_write(self, stage: Stage) -> None:
+        crm = stage.ref.crm
+        for object_type in set(stage.reader.object_types) - RIGHTS[crm].written:
+            ref = RecordRef(crm=crm, type=object_type, id=stage.ref.id)
+            with pytest.raises(Rejected):
+                stage.writer.update(ref, {stage.field: "Wren"}, change_id="c", version=None)
+        assert stage.fake.writes() == []
+
+    def test_a_sample_holds_what_the_records_hold(self, stage: Stage) -> None:
+        [one] = [
+            one for one in stage.reader.sample(stage.ref.type, MOST_SAMPLED) if one.ref == stage.ref
+        ]
+        whole = stage.reader.read(stage.ref)
+        assert one.fields[stage.field] == stage.fake.value(stage.ref, stage.field)
+        names = stage.reader.names
+        assert str(one.fields[names["email"]]).lower() == stage.email.lower()
+        assert {name: whole.fields[name] for name in one.fields} == dict(one.fields)
+        assert set(one.fields) & set(stage.reader.fields(stage.ref.type))
+
+    def test_a_sample_is_no_larger_than_asked_for_and_begins_with_what_changed_last(
+        self, stage: Stage
+    ) -> None:
+        made = stage.writer.create(stage.lead, change_id="change-7")
+        stage.writer.update(
+            stage.ref, {stage.field: "Wren"}, change_id="change-1", version=stage.version()
+        )
+        assert len(stage.reader.sample(stage.ref.type, 1)) == 1
+        if stage.sorts:
+            [newest] = stage.reader.sample(stage.ref.type, 1)
+            assert newest.ref == stage.ref
+        if made.type == stage.ref.type:
+            assert len(stage.reader.sample(stage.ref.type, MOST_SAMPLED)) >= 2
 
     def test_likely_duplicates_say_why(self, stage: Stage) -> None:
         found = stage.reader.duplicates({"email": stage.email})

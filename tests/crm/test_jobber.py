@@ -70,6 +70,8 @@ def stage(running: Running, patience: float) -> Stage:
         },
         conditional=False,
         knows_history=False,
+        unlisted=frozenset({"jobs", "quotes"}),
+        sorts=False,
         lead={
             "first_name": "Sam",
             "last_name": "Okafor",

@@ -39,6 +39,7 @@ QUESTIONS = {
     "search phone": documents.SEARCH_PHONE,
     "configurations": documents.CONFIGURATIONS,
     "changed": documents.CHANGED,
+    **{f"sample {name}": text for name, text in documents.SAMPLE.items()},
 }
 # What the contract file does not hold; known from the vendor's pages alone.
 BEYOND = {"notesOfRequest", "notesOfJob", "jobCreateNote"}
@@ -186,6 +187,8 @@ def test_everything_that_is_sent_fits_the_contract(running: Running) -> None:
     reader.search(email="a@example.com", phone="+12025550111")
     reader.changes_by_us(datetime.now(UTC) - timedelta(hours=1))
     reader.fields("clients")
+    reader.sample("clients")
+    reader.sample("requests")
     told = list(zip(running.jobber.documents, running.jobber.log, strict=True))
     assert {name for document, (_, name, _) in told} >= set(CANARIES)
     for document, (_, name, variables) in told:

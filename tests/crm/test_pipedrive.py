@@ -278,3 +278,9 @@ class TestContract:
             timeout=10,
         )
         assert "unknown parameters" in double.checked.violations.pop()
+
+
+def test_the_field_that_carries_our_changes_is_nobodys_to_open(double: Double) -> None:
+    field = double.reader().fields("persons")[MARK]
+    assert (field.read_only, field.field_class) == (True, "read_only")
+    assert not double.reader(mark_field="").fields("persons")[MARK].read_only

@@ -309,7 +309,7 @@ def test_reading_sends_nothing_but_get(
         lambda: reader.read(dana), lambda: reader.history(dana), lambda: reader.field_changes(dana),
         lambda: reader.search(email="a@example.com"), lambda: reader.candidates("x"), reader.stages, reader.scopes,
         lambda: reader.fields("contacts"), lambda: reader.duplicates({"email": "a@example.com"}),
-        lambda: reader.changes_by_us(fake.org.now()),
+        lambda: reader.changes_by_us(fake.org.now()), lambda: reader.sample("contacts"),
     ]  # fmt: skip
     for act in acts:
         act()
@@ -322,6 +322,13 @@ def test_reading_sends_nothing_but_get(
 
 
 # What the CRM says of fields.
+
+
+def test_the_field_that_carries_our_changes_is_nobodys_to_open(fake: Salesforce) -> None:
+    name = "Countersign_Change__c"
+    for options, expected in (({}, False), ({"mark_field": name}, True)):
+        reader = SalesforceReader.of(fake.account(READ_CLIENT, **options), fake.patience)
+        assert reader.fields("leads")[name].read_only is expected
 
 
 def test_descriptions_are_asked_for_again_only_when_old_and_then_by_condition(

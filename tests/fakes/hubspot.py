@@ -361,11 +361,17 @@ class HubSpot:
             self._row(kind, record, body["properties"])
             for record in self.index[kind].values()
             if not record.archived and record.merged_into is None
-            if any(
+            if not body["filterGroups"]
+            or any(
                 all(_fits(_seen(record), one) for one in group["filters"])
                 for group in body["filterGroups"]
             )
         ]
+        for sort in reversed(body["sorts"]):
+            found.sort(
+                key=lambda row: str(row["properties"].get(sort["propertyName"]) or ""),
+                reverse=sort["direction"] == "DESCENDING",
+            )
         return 200, {"total": len(found), **_page(found, body["after"], body["limit"])}
 
     def _link_batch(self, key: Key, body: Any, _: Any, kind: str, other: str) -> tuple[int, Any]:

@@ -277,6 +277,10 @@ class Root:
         client = (asked.get("filter") or {}).get("clientId")
         rows = self._jobber.records.get("requests", {}).values()
         found = [row for row in rows if client in {None, row["clientId"]}]
+        names = {"CREATED_AT": "createdAt", "UPDATED_AT": "updatedAt"}
+        for sort in reversed(asked.get("sort") or []):
+            is_down = sort["direction"] == "DESCENDING"
+            found.sort(key=lambda row, name=names[sort["key"]]: row[name], reverse=is_down)
         return _connection([self._request(row) for row in found], asked)
 
     def customFieldConfigurations(self, _: Any, **asked: Any) -> Any:  # noqa: N802 - as in the schema

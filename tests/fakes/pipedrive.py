@@ -228,6 +228,15 @@ class Pipedrive:
         page = rows[start : start + limit]
         return _json({"success": True, "data": page, "additional_data": more})
 
+    def _leads(self, request: Request) -> Response:
+        """A list of v1, which counts what it gives."""
+        rows = list(self.records.get("leads", {}).values())
+        start, limit = int(request.args.get("start", 0)), int(request.args.get("limit", 100))
+        is_more = len(rows) > start + limit
+        more = {"start": start, "limit": limit, "more_items_in_collection": is_more}
+        page = rows[start : start + limit]
+        return _json({"success": True, "data": page, "additional_data": {"pagination": more}})
+
     def add(self, plural: str, number: str | None = None, **values: Any) -> str:
         id_ = number or str(next(self._ids))
         stamp = _stamp(self.clock())

@@ -29,6 +29,7 @@ ROUTES = Map(
         Rule("/v1/users/<int:number>", endpoint="user", methods=["GET"]),
         Rule("/v1/notes", endpoint="notes", methods=["GET", "POST"]),
         Rule("/v1/notes/<int:number>", endpoint="note", methods=["GET"]),
+        Rule("/v1/leads", endpoint="leads", methods=["GET"]),
         Rule("/v1/leads/<number>", endpoint="record", methods=["GET", "PATCH"]),
         Rule(
             "/v1/<any(persons,deals,organizations):plural>/<int:number>/changelog",

@@ -286,7 +286,7 @@ class ServiceTitan:
 
     def list_records(self, query: Body, _: Any, type_: str) -> dict[str, Any]:
         rows = [row for row in self.records[type_].values() if _matches(row, query)]
-        return self._page(rows, query)
+        return self._page(_sorted(rows, query.get("sort", "")), query)
 
     def list_custom(self, query: Body, _: Any, type_: str) -> dict[str, Any]:
         return self._page(self.custom[type_], query)
@@ -331,6 +331,16 @@ class ServiceTitan:
         data = [public(row) for row in rows[begin : begin + size]]
         more = {"page": page, "pageSize": size, "totalCount": None}
         return {**more, "hasMore": begin + size < len(rows), "data": data}
+
+
+def _sorted(rows: list[dict[str, Any]], order: str) -> list[dict[str, Any]]:
+    """``+Field`` or ``-Field`` of the three that the vendor sorts by; a plus may come as a space."""
+    names = {"Id": "id", "ModifiedOn": "modifiedOn", "CreatedOn": "createdOn"}
+    if not order:
+        return rows
+    if order[0] not in "+- " or order[1:] not in names:
+        raise Problem(status=400, title="Bad request", errors={"sort": ["cannot be sorted by"]})
+    return sorted(rows, key=lambda row: row[names[order[1:]]], reverse=order[0] == "-")
 
 
 def _matches(row: Mapping[str, Any], query: Body) -> bool:

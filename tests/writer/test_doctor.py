@@ -10,7 +10,7 @@ import pytest
 from services.writer import policy_store
 from services.writer.crm_reports import Level, Report, problem_of, reports
 from services.writer.deps import ByCrm
-from services.writer.doctor import examine, examine_all
+from services.writer.doctor import examine, examine_all, examine_due
 from services.writer.policy_watch import follow
 from shared.crm import READERS
 from shared.crm.demo import DemoReader
@@ -18,6 +18,7 @@ from shared.crm.rights import RIGHTS
 from shared.db import reading
 from shared.policy import load_policy
 from tests.fakes.crm_fixtures import WRITE
+from tests.fakes.faulty_crm import status
 from tests.writer.world import NEW_PHONE, World, policy_text, running_world
 
 
@@ -34,6 +35,8 @@ class Side:
 
     of: DemoReader
     given: Sequence[str]
+    problem: str | None = None
+    people: str = "contacts"
 
     @property
     def capabilities(self) -> object:
@@ -103,6 +106,17 @@ def test_a_missing_scope_is_named(world: World, vendor: str) -> None:
     assert write in (examined(world, vendor, object_, [read], [read]).problem or "")
 
 
+def test_what_the_crm_says_of_its_api_is_told_and_stops_nothing(world: World) -> None:
+    demo: Any = world.worker.readers["demo"]
+    old = "Jobber answers in version 2024-01-01, not 2025-04-16."
+    reader: Any = Side(of=demo, given=["contacts:read"], problem=old)
+    writer: Any = Side(of=demo, given=["contacts:read", "contacts:write"], problem=old)
+    policy = load_policy(policy_of("demo", "contacts"))
+    report = examine("demo", "demo", reader, writer, policy, world.clock())
+    assert report.problem is None
+    assert texts(report, Level.NOTE).count(old) == 1
+
+
 def test_every_connector_has_its_rights_described() -> None:
     assert set(RIGHTS) == set(READERS)
 
@@ -161,6 +175,25 @@ def test_a_crm_that_is_only_read_keeps_its_approvals_waiting(world: World) -> No
     assert row is not None
     assert row.state == "intended"
     assert "no account here writes" in row.held
+
+
+def test_a_crm_that_was_not_there_at_the_start_is_examined_soon_and_then_seldom(
+    world: World,
+) -> None:
+    def times() -> list[object]:
+        examine_due(world.worker)
+        with reading(world.worker.engine) as db:
+            return [report.at for report in reports(db)]
+
+    world.crm.faulty.script("GET", status(503))
+    assert times() == []
+    world.clock.forward(minutes=1)
+    first = times()
+    assert first == [world.clock()]
+    world.clock.forward(minutes=9)
+    assert times() == first
+    world.clock.forward(minutes=1)
+    assert times() == [world.clock()]
 
 
 def test_an_account_that_is_gone_is_told_no_more(world: World) -> None:

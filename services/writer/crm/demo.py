@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.sending import Sender, confirm
@@ -42,6 +42,7 @@ class DemoWriter:
     crm = CRM
     is_conditional = True
     marks_updates = True
+    problem: ClassVar[str | None] = None
 
     def __init__(self, base_url: str, token: str, *, timeout: float = 10.0) -> None:
         self._sender = Sender(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import ClassVar
 
 from sqlalchemy import Engine
 
@@ -41,6 +42,7 @@ class HandOff:
 
     is_conditional = False
     marks_updates = True
+    problem: ClassVar[str | None] = None
 
     def __init__(self, account: Account, engine: Engine, clock: Callable[[], datetime]) -> None:
         way = account.options.get("way", "hand")

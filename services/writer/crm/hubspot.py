@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.sending import Sender, confirm
@@ -20,11 +20,11 @@ from shared.crm.hubspot import PEOPLE
 from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
 from shared.crm.hubspot_fields import closed_by_name, names_of
 from shared.crm.hubspot_history import AT, change_id_of, note_body
-from shared.crm.hubspot_objects import after_of, batch_body, rows_of
+from shared.crm.hubspot_objects import MOST_PAGES, after_of, batch_body, rows_of
 from shared.crm.transport import understood
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, rfc3339
-from shared.errors import NotFound, Rejected
+from shared.errors import CRMUnavailable, NotFound, Rejected
 
 TIMEOUT: Final = 10.0
 # How a note is linked to a record of each type: HubSpot's own numbers, the same in each account.
@@ -62,6 +62,7 @@ class HubSpotWriter:
 
     is_conditional = False
     marks_updates = False
+    problem: ClassVar[str | None] = None
 
     def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
         self.crm = account.name
@@ -170,16 +171,18 @@ class HubSpotWriter:
     def _notes_of(self, ref: RecordRef) -> list[str]:
         """The ids of all notes of a record, the newest first."""
         found: list[int] = []
-        asked: dict[str, str] | None = {"id": ref.id}
-        while asked is not None:
+        asked = {"id": ref.id}
+        for _ in range(MOST_PAGES):
             rows = self._rows(_NOTES_OF % ref.type, {"inputs": [asked]})
-            asked = None
+            after: str | None = None
             with understood():
                 for row in rows:
                     found += [int(to["toObjectId"]) for to in row["to"]]
-                    if (after := after_of(row)) is not None:
-                        asked = {"id": ref.id, "after": after}
-        return [str(id_) for id_ in sorted(set(found), reverse=True)]
+                    after = after_of(row)
+            if after is None:
+                return [str(id_) for id_ in sorted(set(found), reverse=True)]
+            asked = {"id": ref.id, "after": after}
+        raise CRMUnavailable("the record has more notes than can be looked through")
 
     def _rows(self, template: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         answer = self._sender.read("POST", template, body=body, version=self._access.version)

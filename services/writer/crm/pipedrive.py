@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import html
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.sending import Sender, confirm
@@ -78,6 +78,7 @@ class PipedriveWriter:
 
     is_conditional = False
     marks_updates = False
+    problem: ClassVar[str | None] = None
 
     def __init__(self, account: Account, *, timeout: float = TIMEOUT) -> None:
         self.crm = account.name

@@ -25,6 +25,10 @@ class Writer(Protocol):
     """
 
     @property
+    def problem(self) -> str | None:
+        """What the CRM says of the way in which it is asked, where that needs care."""
+
+    @property
     def is_conditional(self) -> bool:
         """Whether ``version`` makes the CRM itself refuse a stale write."""
 

@@ -37,6 +37,8 @@ from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import ConfigurationError, CRMUnavailable, Rejected, Unavailable
 
+# Of one answer, at some thousand rows each.
+MOST_PAGES: Final = 50
 # Everything that this product can ever ask of Salesforce with its write credential.
 ALLOWED = frozenset(
     {
@@ -91,6 +93,7 @@ class SalesforceWriter:
     vendor = "salesforce"
     is_conditional: ClassVar[bool] = True
     marks_updates: ClassVar[bool] = False
+    problem: ClassVar[str | None] = None
 
     def __init__(self, connection: Connection, account: Account, *, timeout: float) -> None:
         self._connection = connection
@@ -223,10 +226,12 @@ class SalesforceWriter:
     def _ask(self, fields: str, source: str, where: str) -> list[Row]:
         page = self._object("/queryAll", params={"q": select(fields, source, where)})
         rows: list[Row] = list(page["records"])
-        while (cursor := cursor_of(page)) is not None:
+        for _ in range(MOST_PAGES):
+            if (cursor := cursor_of(page)) is None:
+                return rows
             page = self._object("/query/{cursor}", cursor=cursor)
             rows += page["records"]
-        return rows
+        raise CRMUnavailable("the CRM's answer has no end")
 
     def _object(self, template: str, **more: Any) -> dict[str, Any]:
         answer = self._sender.read("GET", template, **more)

@@ -10,7 +10,7 @@ import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.sending import Sender, confirm
@@ -73,6 +73,7 @@ class ServiceTitanWriter:
 
     is_conditional = False
     marks_updates = False
+    problem: ClassVar[str | None] = None
 
     def __init__(
         self, account: Account, *, timeout: float = 10.0, clock: Callable[[], datetime] = now

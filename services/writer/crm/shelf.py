@@ -43,6 +43,10 @@ class Shelf:
     def marks_updates(self) -> bool:
         return self._writer.marks_updates
 
+    @property
+    def problem(self) -> str | None:
+        return self._writer.problem
+
     def scopes(self) -> Sequence[str]:
         return self._writer.scopes()
 
@@ -115,8 +119,27 @@ class ShelfReader:
     def capabilities(self) -> Capabilities:
         return self._reader.capabilities
 
+    @property
+    def people(self) -> str:
+        return self._reader.people
+
+    @property
+    def object_types(self) -> tuple[str, ...]:
+        return self._reader.object_types
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        return self._reader.names
+
+    @property
+    def problem(self) -> str | None:
+        return self._reader.problem
+
     def scopes(self) -> Sequence[str]:
         return self._reader.scopes()
+
+    def sample(self, object_type: str, limit: int) -> Sequence[Reading]:
+        return self._reader.sample(object_type, limit)
 
     def read(self, ref: RecordRef) -> Reading:
         if ref.type != DRAFTS:
