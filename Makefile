@@ -22,7 +22,7 @@ check: .venv/dev ## format, lint, types and import walls
 	PYTHONPATH=. $(BIN)/lint-imports
 
 test: .venv/dev ## run the tests (T=name for some of them)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(T),-k "$(T)")
 
 services: ## start the real servers on this machine (deploy/dev/services stop ends them)
 	@deploy/dev/services start

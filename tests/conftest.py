@@ -1,4 +1,4 @@
-"""What all tests share: one Chromium, since one process can drive only one playwright."""
+"""What all tests share: their order, and one Chromium, since one process drives one playwright."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Few tests that take long each: begun last they would keep one process busy, and the other waiting.
+LONG = ("faults", "contracts", "hostile", "backup", "journey", "operations", "browser", "bench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _folder(item) not in LONG)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(item.config.rootpath / "tests").parts[0]
 
 
 def chromium_path() -> str:
