@@ -42,6 +42,14 @@ class ReadsRecords(Protocol):
     def capabilities(self) -> Capabilities:
         """What this CRM can guarantee."""
 
+    @property
+    def people(self) -> str:
+        """The object type whose records are people."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Our word for a person's field → the CRM's own name of it."""
+
     def scopes(self) -> Sequence[str]:
         """What the credential may do. Raises `CRMUnavailable`."""
 
@@ -85,6 +93,9 @@ class WritesRecords(Protocol):
     ) -> RecordRef:
         """Where the draft lies. Raises as `update`."""
 
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A new person from our words; `find` the change before a second try. As `update`."""
+
     def find(self, change_id: str) -> RecordRef | None:
         """The record that this change has touched. Raises `CRMUnavailable`."""
 
@@ -97,7 +108,10 @@ class WritesRecords(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WebDeps:
-    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here."""
+    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here.
+
+    ``sandboxes`` names, by live account, the one that stands in for it.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -106,6 +120,7 @@ class WebDeps:
     people: Callable[[], Sequence[Account]]
     readers: Mapping[str, ReadsRecords]
     signer: Signer
+    sandboxes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +145,8 @@ class WorkerDeps:
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None
     telling: Telling | None = None
+
+    @property
+    def sandboxes(self) -> Mapping[str, str]:
+        """By live account the one that stands in for it."""
+        return self.sources.sandboxes

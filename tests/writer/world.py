@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -351,8 +351,13 @@ def running_world(
     ),
     write_timeout: float = 10.0,
     connect: Callable[[Any, Clock], tuple[dict[str, Any], dict[str, Any]]] | None = None,
+    vendors: Mapping[str, str] | None = None,
+    sandboxes: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
-    """``connect`` gives readers and writers of another CRM for an engine and a clock."""
+    """``connect`` gives readers and writers of another CRM for an engine and a clock.
+
+    ``sandboxes`` names by live account the one that stands in for it.
+    """
     clock = Clock()
     (folder / "policy.toml").write_text(policy or policy_text())
     keys = folder / "keys"
@@ -379,10 +384,12 @@ def running_world(
                 people=accounts.all,
                 decision_keys=decision_keys(keys),
                 log_keys=lambda: (log.vkey,),
+                sandboxes=sandboxes or {},
             ),
             readers=linked,
             writers=ByCrm({"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout), **others[1]}),
             policy_file=folder / "policy.toml",
+            vendors=vendors or {},
         )
         web = WebDeps(
             engine=engine,
@@ -392,6 +399,7 @@ def running_world(
             people=accounts.all,
             readers=linked,
             signer=load_signer(keys),
+            sandboxes=sandboxes or {},
         )
         require_policy(worker)
         yield World(
