@@ -185,7 +185,8 @@ def label_of(field: str) -> str:
 
 def headline_of(proposal: Proposal) -> str:
     """What the card asks for, from stored data alone."""
+    act = "Promote: " if proposal.promotes else ""
     if proposal.kind is ProposalKind.DRAFT:
-        return f"New record: {proposal.title}"
+        return f"{act}New record: {proposal.title}"
     names = ", ".join(label_of(field.field) for field in proposal.fields)
-    return f"{'Put back: ' if proposal.undoes else ''}{names} of {proposal.title}"
+    return f"{act}{'Put back: ' if proposal.undoes else ''}{names} of {proposal.title}"

@@ -37,7 +37,7 @@ from shared.domain.schema import dump, load
 from shared.domain.topics import TOPICS, Topic
 from shared.errors import NotApproved, Rejected
 from shared.keys import key_id
-from shared.policy import load_policy
+from shared.policy import Policy, load_policy
 from tests.writer.world import CONTACT, Log, policy_text
 
 NOW = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
@@ -241,8 +241,14 @@ def without_receipt() -> World:
 
 
 SANDBOX = {"demo": "trial-crm"}
-AT_SANDBOX = load_policy(policy_text(two_person=("email",), phone='stage = "sandbox"'))
-AT_DRY_RUN = load_policy(policy_text(two_person=("email",), phone='stage = "dry-run"'))
+
+
+def phone_at(stage: str) -> Policy:
+    text = policy_text(two_person=("email",))
+    return load_policy(text.replace('stage = "live"', f'stage = "{stage}"', 1))
+
+
+AT_SANDBOX, AT_DRY_RUN = phone_at("sandbox"), phone_at("dry-run")
 PROMOTION = replace(PROPOSAL, promotes="c-tried")
 TRIED = Trial(account="trial-crm", record=CONTACT, matches=True, values={"phone": "+12025550199"})
 

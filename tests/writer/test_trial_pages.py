@@ -86,7 +86,7 @@ def test_the_api_refuses_another_value_than_the_one_that_was_tried(
     stage.try_out(card)
     follow_up = app.get(f"/api/cards/{card}").json["change"]["promotion"]  # type: ignore[index]
     digest = app.get(f"/api/cards/{follow_up}/now").json["card_digest"]  # type: ignore[index]
-    edited = {"phone": {"verdict": "edited", "value": "+1 202 555 0142"}}
+    edited = {"phone": {"verdict": "edited", "value": "+12025550142"}}
     body = {"card_digest": digest, "fields": edited}
     answer = app.post(f"/api/cards/{follow_up}/approve", json=body)
     assert answer.status_code == 403

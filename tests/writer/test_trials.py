@@ -122,13 +122,13 @@ def test_the_log_hears_of_the_trial_of_the_person_and_of_the_promotion(stage: Re
 
 
 def test_who_is_known_there_stands_in_and_is_set_back_to_what_was_shown(stage: Rehearsal) -> None:
-    known = stage.trial.add("contacts", {**PERSON, "phone": "+1 202 555 0177", "city": "Elsewhere"})
+    known = stage.trial.add("contacts", {**PERSON, "phone": "+12025550177", "city": "Elsewhere"})
     card = stage.propose().id
     assert stage.try_out(card) == "applied"
     [stand_in] = stage.stand_ins()
     assert stand_in.id == known
     told = [one["value"] for one in stand_in.history["phone"]]
-    assert {AFTER, BEFORE} <= set(told), "it held what was shown before it was written"
+    assert told[:2] == [AFTER, BEFORE], "it held what was shown before it was written"
     assert stand_in.properties["city"] == "Elsewhere"
 
 
@@ -136,11 +136,11 @@ def test_a_second_trial_takes_the_same_stand_in_and_is_a_true_one(stage: Rehears
     first = stage.propose().id
     stage.try_out(first)
     stage.world.clock.forward(minutes=1)
-    second = stage.propose(phone("+1 202 555 0142")).id
+    second = stage.propose(phone("+12025550142")).id
     assert stage.world.state(promotion_of(stage, first)) == "superseded"
     assert stage.try_out(second) == "applied"
     [stand_in] = stage.stand_ins()
-    assert stand_in.properties["phone"] == "+1 202 555 0142"
+    assert stand_in.properties["phone"] == "+12025550142"
 
 
 def test_a_stand_in_that_is_gone_is_looked_for_anew(stage: Rehearsal) -> None:
@@ -149,7 +149,7 @@ def test_a_stand_in_that_is_gone_is_looked_for_anew(stage: Rehearsal) -> None:
     stage.trial.records["contacts"].pop(stand_in.id)
     stage.trial.catch_up()
     stage.world.clock.forward(minutes=1)
-    assert stage.try_out(stage.propose(phone("+1 202 555 0142")).id) == "applied"
+    assert stage.try_out(stage.propose(phone("+12025550142")).id) == "applied"
     [other] = stage.stand_ins()
     assert other.id != stand_in.id
 
@@ -157,7 +157,7 @@ def test_a_stand_in_that_is_gone_is_looked_for_anew(stage: Rehearsal) -> None:
 def test_a_moved_live_record_is_told_before_anything_is_tried(stage: Rehearsal) -> None:
     card = stage.propose().id
     stage.world.approve(card)
-    stage.live.edit(DANA, "phone", "+1 202 555 0177", by="Robin")
+    stage.live.edit(DANA, "phone", "+12025550177", by="Robin")
     assert stage.settle(card) == "stale"
     assert stage.trial.writes() == []
     assert "Robin" in str(stage.world.last(Topic.CHANGE_STALE)["changed_by"])
@@ -184,7 +184,7 @@ def test_nothing_else_than_what_was_tried_is_promoted(stage: Rehearsal) -> None:
     card = stage.propose().id
     stage.try_out(card)
     follow_up = promotion_of(stage, card)
-    edited = {"verdict": FieldVerdict.EDITED, "value": "+1 202 555 0142"}
+    edited = {"verdict": FieldVerdict.EDITED, "value": "+12025550142"}
     with pytest.raises(NotApproved, match="tried with another value") as refused:
         stage.world.approve(follow_up, phone=edited)
     assert refused.value.rule == "stage"
@@ -197,7 +197,7 @@ def test_a_trial_that_was_refused_or_altered_asks_for_no_promotion(stage: Rehear
     stage.world.approve(card)
     stage.trial.script("write", status(400))
     assert stage.settle(card) == "failed"
-    other = stage.propose(phone("+1 202 555 0142")).id
+    other = stage.propose(phone("+12025550142")).id
     stage.world.approve(other)
     wire_killer(lambda name: _alter(stage) if name == "apply.written" else None)
     assert stage.settle(other) == "applied"
@@ -210,7 +210,7 @@ def test_a_trial_that_was_refused_or_altered_asks_for_no_promotion(stage: Rehear
 def _alter(stage: Rehearsal) -> None:
     [stand_in] = stage.stand_ins()
     ref = RecordRef(crm=TRIAL, type="contacts", id=stand_in.id)
-    stage.trial.edit(ref, "phone", "+1 202 555 0188", by="Robin")
+    stage.trial.edit(ref, "phone", "+12025550188", by="Robin")
 
 
 @pytest.mark.parametrize("of", ["nothing", "another record", "a live change"])
@@ -286,7 +286,7 @@ def test_reading_a_promotion_again_keeps_what_was_tried(stage: Rehearsal) -> Non
     card = stage.propose().id
     stage.try_out(card)
     follow_up = promotion_of(stage, card)
-    stage.live.edit(DANA, "phone", "+1 202 555 0177", by="Robin")
+    stage.live.edit(DANA, "phone", "+12025550177", by="Robin")
     anew = acts.reread(stage.world.web, stage.world.person("ada"), follow_up)
     assert shown(stage, anew).tried.account == TRIAL
     assert stage.try_out(anew) == "applied"

@@ -23,7 +23,7 @@ from tests.writer.world import POLICY_HEAD, World, running_world
 
 LIVE, TRIAL = "hubspot", "hubspot-test"
 DANA = RecordRef(crm=LIVE, type="contacts", id="51")
-BEFORE, AFTER = "(202) 555-0101", "+1 202 555 0199"
+BEFORE, AFTER = "+12025550101", "+12025550199"
 MAIL = "dana.miller@example.com"
 PERSON = {
     "firstname": "Dana",
@@ -103,7 +103,7 @@ def rehearsal(folder: Path, policy: str = "", *, patience: float = 5.0) -> Itera
     """Two HubSpot accounts; Dana is known to the live one."""
     live, trial = HubSpot(), HubSpot()
     live.add("contacts", PERSON, id_=DANA.id)
-    trial.add("contacts", {"firstname": "Jon", "lastname": "Weber", "phone": "(202) 555-0144"})
+    trial.add("contacts", {"firstname": "Jon", "lastname": "Weber", "phone": "+12025550144"})
     with served(live.faulty) as live_url, served(trial.faulty) as trial_url:
         urls = {LIVE: live_url, TRIAL: trial_url}
 
