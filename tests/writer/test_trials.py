@@ -315,21 +315,22 @@ def test_a_new_person_is_made_in_the_sandbox_at_once_and_waits_as_a_draft_once_p
     assert stage.live.effects() == 1
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(kind="cut"),
-        Fault(kind="cut", has_effect=True),
-        Fault(kind="cut-body", has_effect=True),
-        status(500),
-        status(502, has_effect=True),
-        status(503),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("nth", [0, 1, 2], ids=["making", "setting back", "writing"])
+MAKING, SETTING_BACK, WRITING = range(3)
+FAILURES = {
+    "cut while it is made": (MAKING, Fault(kind="cut")),
+    "cut after it was made": (MAKING, Fault(kind="cut", has_effect=True)),
+    "an error while it is made": (MAKING, status(500)),
+    "cut while it is set back": (SETTING_BACK, Fault(kind="cut")),
+    "cut after it was set back": (SETTING_BACK, Fault(kind="cut", has_effect=True)),
+    "cut while it is written": (WRITING, Fault(kind="cut")),
+    "half an answer after it was written": (WRITING, Fault(kind="cut-body", has_effect=True)),
+    "a sandbox that is busy": (WRITING, status(503)),
+}
+
+
+@pytest.mark.parametrize(("nth", "fault"), FAILURES.values(), ids=FAILURES.keys())
 def test_a_failing_sandbox_makes_one_stand_in_and_the_trial_ends(
-    stage: Rehearsal, fault: Fault, nth: int
+    stage: Rehearsal, nth: int, fault: Fault
 ) -> None:
     # A stand-in that is made holds the number already, but not the job title.
     title = FieldChange(field="jobtitle", before="Owner", after="Head baker")
