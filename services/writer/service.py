@@ -26,7 +26,13 @@ from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm import readers
-from shared.crm.accounts import Account, accounts_of, sandboxes_of, with_built_in
+from shared.crm.accounts import (
+    Account,
+    accounts_of,
+    require_apart,
+    sandboxes_of,
+    with_built_in,
+)
 from shared.crm.demo import CRM, DemoReader
 from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 from shared.crm.handoff import VENDOR
@@ -141,6 +147,8 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
         url=settings.crm_url,
         token=settings.crm_write_token,
     )
+    sandboxes = sandboxes_of(accounts)
+    require_apart(written, sandboxes)
     others = {one.name: _writer(one, engine) for one in written}
     demo = DemoWriter(settings.crm_url, settings.crm_write_token)
     shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
@@ -148,7 +156,7 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
         readers=_readers(settings, engine, timeout=timeout),
         writers=ByCrm({CRM: demo, **shelves}),
         vendors={CRM: CRM, **{one.name: one.vendor for one in accounts}},
-        sandboxes=sandboxes_of(accounts),
+        sandboxes=sandboxes,
     )
 
 

@@ -6,6 +6,7 @@ second try after a death finds it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import delete, select
@@ -45,12 +46,30 @@ def prepared(change: Change, live: Reading, place: Place, deps: WorkerDeps) -> R
     Raises `Rejected` where there can be none, `OutcomeUnknown` where nobody can say whether it was
     made, `StaleRecord` and `CRMUnavailable`.
     """
+    _require_elsewhere(live, place)
     held = _held(change, place, deps)
     if held is None:
         ref = _found(live, place, deps) or _made(live, place, deps)
         _remember(change, ref, deps)
         held = place.read(ref)
     return _set_back(change, held, place)
+
+
+def _require_elsewhere(live: Reading, place: Place) -> None:
+    """The credential of a sandbox may be one of the live account by mistake: its records tell.
+
+    Raises `Rejected`.
+    """
+    if place.names is not None or live.url is None:
+        return  # Another vendor, or one that does not say where a record lies.
+    try:
+        twin = place.reader.read(replace(live.ref, crm=place.account))
+    except Rejected:
+        return
+    if twin.url == live.url:
+        raise Rejected(
+            f"{place.account} is {live.ref.crm} itself by another name: nothing is tried"
+        )
 
 
 def _held(change: Change, place: Place, deps: WorkerDeps) -> Reading | None:

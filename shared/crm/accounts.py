@@ -20,6 +20,8 @@ FILE_ENDING: Final = "_file"
 BUILT_IN: Final = "demo"
 # A vendor without an API: nothing can be tried there, nor stand in for it.
 BY_HAND: Final = "handoff"
+# Each of these belongs to one account of its vendor.
+TOKENS: Final = ("token", "refresh_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,23 @@ def sandboxes_of(accounts: Iterable[Account]) -> Mapping[str, str]:
         if why := _why_no_sandbox(one, known, found):
             raise ConfigurationError(f"the CRM account [{one.name}]: {why}")
         found[one.sandbox_of] = one.name
+    require_apart(known.values(), found)
     return found
+
+
+def require_apart(accounts: Iterable[Account], sandboxes: Mapping[str, str]) -> None:
+    """Raises `ConfigurationError` where a sandbox has the very token of its live account."""
+    known = {one.name: one for one in accounts}
+    for live, sandbox in sandboxes.items():
+        if live not in known or sandbox not in known:
+            continue
+        for option in TOKENS:
+            token = known[live].options.get(option)
+            if token and token == known[sandbox].options.get(option):
+                raise ConfigurationError(
+                    f"the CRM account [{sandbox}]: {option} is that of [{live}], so trials would"
+                    " reach the live account"
+                )
 
 
 def _why_no_sandbox(
@@ -115,6 +133,8 @@ def _why_no_sandbox(
         return f"nothing can be tried by hand: {of} and {one.name} both need an API"
     if one.vendor not in {BUILT_IN, live.vendor if live else BUILT_IN}:
         return f"its vendor is neither that of {of} nor {BUILT_IN}"
+    if of == one.vendor == BUILT_IN and "url" not in one.options:
+        return "the built-in CRM cannot stand in for itself: it needs another url"
     if of in found:
         return f"{found[of]} stands in for {of} already"
     return None

@@ -15,7 +15,7 @@ from services.writer.crm_reports import Level, problem_of, reports
 from services.writer.deps import ByCrm
 from services.writer.doctor import examine_all
 from services.writer.policy_cli import policy
-from shared.crm.accounts import accounts_of, sandboxes_of, with_built_in
+from shared.crm.accounts import accounts_of, require_apart, sandboxes_of, with_built_in
 from shared.db import reading
 from shared.errors import ConfigurationError
 from tests.writer.trial_stage import LIVE, TRIAL, Rehearsal, policy_of, rehearsal
@@ -32,7 +32,8 @@ def test_a_sandbox_is_of_the_same_vendor_or_the_demo_crm() -> None:
     assert sandboxes_of(accounts_of(two)) == {"hubspot": "hubspot-test"}
     in_demo = account("hubspot") + account("rehearsal", "demo", of="hubspot")
     assert sandboxes_of(accounts_of(in_demo)) == {"hubspot": "rehearsal"}
-    assert sandboxes_of(accounts_of(account("second", "demo", of="demo"))) == {"demo": "second"}
+    other = account("second", "demo", of="demo") + 'url = "http://127.0.0.1:1"\n'
+    assert sandboxes_of(accounts_of(other)) == {"demo": "second"}
     assert sandboxes_of(accounts_of(account("hubspot"))) == {}
 
 
@@ -41,6 +42,7 @@ def test_a_sandbox_is_of_the_same_vendor_or_the_demo_crm() -> None:
     [
         (account("a", of="a"), "names no other account"),
         (account("a", of="b"), "names no other account"),
+        (account("a", "demo", of="demo"), "cannot stand in for itself"),
         (account("a") + account("b", of="a") + account("c", of="b"), "is a sandbox itself"),
         (account("a") + account("b", of="a") + account("c", of="a"), "b stands in for a already"),
         (account("a") + account("b", "pipedrive", of="a"), "neither that of a nor demo"),
@@ -51,6 +53,17 @@ def test_a_sandbox_is_of_the_same_vendor_or_the_demo_crm() -> None:
 def test_what_cannot_stand_in_is_said_at_the_start(text: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         sandboxes_of(accounts_of(text))
+
+
+@pytest.mark.parametrize("option", ["token", "refresh_token"])
+def test_a_sandbox_with_the_credential_of_the_live_account_is_refused(option: str) -> None:
+    same = f'{option} = "a-secret"\n'
+    text = account("hubspot") + same + account("hubspot-test", of="hubspot") + same
+    with pytest.raises(ConfigurationError, match=f"{option} is that of .hubspot.") as refused:
+        sandboxes_of(accounts_of(text))
+    assert "a-secret" not in str(refused.value)
+    with pytest.raises(ConfigurationError, match="trials would reach the live account"):
+        require_apart(accounts_of(text), {"hubspot": "hubspot-test"})
 
 
 def test_an_account_in_the_built_in_crm_needs_no_address_and_no_token() -> None:

@@ -170,6 +170,14 @@ def test_a_dry_run_field_reaches_neither_account(tmp_path: Path) -> None:
         assert stage.live.writes() == stage.trial.writes() == []
 
 
+def test_a_sandbox_that_is_the_live_account_itself_is_noticed(tmp_path: Path) -> None:
+    with rehearsal(tmp_path, is_one_account=True) as stage:
+        assert stage.try_out(stage.propose().id) == "failed"
+        detail = stage.world.last(Topic.CHANGE_FAILED)["detail"]
+        assert detail == f"{TRIAL} is {LIVE} itself by another name: nothing is tried"
+        assert stage.live.writes() == []
+
+
 def test_one_field_at_stage_sandbox_takes_the_whole_card_there(tmp_path: Path) -> None:
     with rehearsal(tmp_path, policy_of("live", city="sandbox")) as stage:
         card = stage.propose(

@@ -99,24 +99,30 @@ def phone(after: str = AFTER, before: str | None = BEFORE) -> FieldChange:
 
 
 @contextmanager
-def rehearsal(folder: Path, policy: str = "", *, patience: float = 5.0) -> Iterator[Rehearsal]:
-    """Two HubSpot accounts; Dana is known to the live one."""
+def rehearsal(
+    folder: Path, policy: str = "", *, is_one_account: bool = False
+) -> Iterator[Rehearsal]:
+    """Two HubSpot accounts; Dana is known to the live one.
+
+    ``is_one_account``: by mistake both names reach the live one.
+    """
     live, trial = HubSpot(), HubSpot()
+    trial.portal = "55348424"
     live.add("contacts", PERSON, id_=DANA.id)
     trial.add("contacts", {"firstname": "Jon", "lastname": "Weber", "phone": "+12025550144"})
     with served(live.faulty) as live_url, served(trial.faulty) as trial_url:
-        urls = {LIVE: live_url, TRIAL: trial_url}
+        urls = {LIVE: live_url, TRIAL: live_url if is_one_account else trial_url}
 
         def connect(engine: Any, clock: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             reads = {name: _hubspot(name, url, READ_KEY) for name, url in urls.items()}
             writes = {name: _hubspot(name, url, WRITE_KEY) for name, url in urls.items()}
             return (
                 {
-                    name: ShelfReader(HubSpotReader(one, timeout=patience), engine, clock)
+                    name: ShelfReader(HubSpotReader(one, timeout=5), engine, clock)
                     for name, one in reads.items()
                 },
                 {
-                    name: Shelf(name, HubSpotWriter(one, timeout=patience), engine, clock)
+                    name: Shelf(name, HubSpotWriter(one, timeout=5), engine, clock)
                     for name, one in writes.items()
                 },
             )
