@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import delete, select
 
 from services.writer.case import is_same
-from services.writer.crm import OutcomeUnknown
+from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.deps import WorkerDeps
 from services.writer.drafts import ref_of
 from services.writer.places import Place
@@ -24,6 +24,7 @@ from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar, rfc3339
 from shared.errors import CRMUnavailable, NotFound, Rejected
 from shared.faultpoints import reached
+from shared.values import phone_key
 
 # What a person is found by, in this order, and what a stand-in is made of: no more is copied.
 KEYS: Final = ("email", "phone")
@@ -105,6 +106,9 @@ def _made(live: Reading, place: Place, deps: WorkerDeps) -> RecordRef:
         for word in COPIED
         if word in place.reader.names and (value := live.fields.get(names.get(word, "")))
     }
+    if place.names is not None and "phone" in fields:
+        # Another vendor may take no other spelling; without a country code it is left out.
+        fields["phone"] = phone_key(str(fields["phone"]), None)
     if "last_name" in place.reader.names:
         fields.setdefault("last_name", live.title)
     ref = place.writer.find(act)
@@ -132,7 +136,10 @@ def _remember(change: Change, ref: RecordRef, deps: WorkerDeps) -> None:
 
 
 def _set_back(change: Change, held: Reading, place: Place) -> Reading:
-    """An earlier trial, or the making, left other values than those that were shown."""
+    """An earlier trial, or the making, left other values than those that were shown.
+
+    A value that the sandbox does not take is emptied there, so that the trial is still a write.
+    """
     shown = {
         field.name: field.before
         for field in change.fields
@@ -142,7 +149,13 @@ def _set_back(change: Change, held: Reading, place: Place) -> Reading:
         return held
     act = ids.derive("change", change.id, "set-back")
     try:
-        place.update(held.ref, shown, change_id=act, version=held.version)
+        try:
+            place.update(held.ref, shown, change_id=act, version=held.version)
+        except StaleRecord:
+            raise
+        except Rejected:
+            empty = dict.fromkeys(shown)
+            place.update(held.ref, empty, change_id=act, version=held.version)
     except OutcomeUnknown as error:
         # Set twice it is set once; what stands there is looked at before the next try.
         raise CRMUnavailable(f"{place.account} was cut off: {error}") from error

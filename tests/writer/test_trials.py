@@ -371,8 +371,22 @@ def test_a_writer_killed_at_any_point_of_a_trial_neither_doubles_nor_reaches_the
         assert stage.live.writes() == []
         assert stage.world.topics().count("change.applied") == 1
         assert promotion_of(stage, card)
+        made = [path for _, path in stage.trial.writes() if path.endswith("/upsert")]
+        assert len(made) == 1, "it is looked for before it is made a second time"
         with reading(stage.world.worker.engine) as db:
             assert len(db.execute(select(stand_ins)).all()) == 1
+
+
+def test_what_an_earlier_trial_left_is_not_taken_for_this_one(stage: Rehearsal) -> None:
+    card = stage.propose().id
+    stage.try_out(card)
+    anew = acts.reread(stage.world.web, stage.world.person("ada"), card)
+    stage.world.approve(anew)
+    deaths = _die_once_at(stage, "apply.sent")
+    assert stage.settle(anew) == "applied"
+    assert deaths() == 1
+    told = [one["value"] for one in stage.stand_ins()[0].history["phone"]]
+    assert told[:3] == [AFTER, BEFORE, AFTER], "set back and written once more"
 
 
 def _die_once_at(stage: Rehearsal, point: str) -> Any:
@@ -418,6 +432,20 @@ def test_the_demo_crm_can_stand_in_by_our_words_for_fields(tmp_path: Path) -> No
         assert tried.url.endswith(f"/contacts/{found['id']}")
         assert stage.try_out(follow_up) == "applied"
         assert stage.live.value(DANA, "jobtitle") == "Head baker"
+
+
+@pytest.mark.parametrize("email", [MAIL, "nobody.there@example.com"], ids=["known", "made"])
+def test_an_old_value_that_the_sandbox_does_not_take_stands_in_nobodys_way(
+    tmp_path: Path, email: str
+) -> None:
+    with rehearsal_in_the_demo_crm(tmp_path) as stage:
+        national = "(202) 555-0101"
+        other = stage.live.add("contacts", {**PERSON, "email": email, "phone": national})
+        card = stage.propose(phone(before=national), record=replace(DANA, id=other)).id
+        assert stage.try_out(card) == "applied", stage.world.change(card).detail
+        [found] = stage.trial.get(f"/api/search?email={email}")["results"]
+        assert found["fields"]["phone"] == AFTER
+        assert promotion_of(stage, card)
 
 
 def test_a_new_person_can_be_tried_in_the_demo_crm(tmp_path: Path) -> None:

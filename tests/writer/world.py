@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -371,7 +371,9 @@ def running_world(
     engine = open_database(fresh_database(folder, "writer"))
     metadata.create_all(engine)
     units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, bell=Bell(folder=folder))
-    with running_crm(folder) as crm:
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        crm = stack.enter_context(running_crm(folder))
         others = connect(engine, clock) if connect else ({}, {})
         demo = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
         linked: Any = ByCrm({"demo": demo, **others[0]})
@@ -411,4 +413,3 @@ def running_world(
             worker=worker,
             log=log,
         )
-    engine.dispose()
