@@ -389,6 +389,19 @@ def test_what_an_earlier_trial_left_is_not_taken_for_this_one(stage: Rehearsal) 
     assert told[:3] == [AFTER, BEFORE, AFTER], "set back and written once more"
 
 
+def test_a_person_without_address_and_number_is_made_once_too(stage: Rehearsal) -> None:
+    nameless = {"firstname": "Kit", "lastname": "Rowan", "jobtitle": "Owner"}
+    ref = replace(DANA, id=stage.live.add("contacts", nameless))
+    title = FieldChange(field="jobtitle", before="Owner", after="Head baker")
+    card = stage.propose(title, record=ref).id
+    stage.world.approve(card)
+    deaths = _die_once_at(stage, "trial.made")
+    assert stage.settle(card) == "applied"
+    assert deaths() == 1
+    made = [path for _, path in stage.trial.writes() if path.endswith("/upsert")]
+    assert len(made) == 1, "found by the id under which it was made"
+
+
 def _die_once_at(stage: Rehearsal, point: str) -> Any:
     """The next message that comes to this point is delivered a second time after the death."""
     deaths = 0
