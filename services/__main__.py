@@ -117,11 +117,12 @@ def _welcome(home: Installation, *, is_first: bool) -> None:
 @main.command()
 @click.option("--clear", is_flag=True, help="Put the demo CRM's sample records back and stop.")
 @click.option("--crm", help="Run the story in a CRM of this vendor's shape, e.g. hubspot.")
+@click.option("--sandbox", is_flag=True, help="With --crm: try everything in a sandbox first.")
 @click.pass_obj
-def demo(home: Home, *, clear: bool, crm: str | None) -> None:
+def demo(home: Home, *, clear: bool, crm: str | None, sandbox: bool) -> None:
     """Post signed sample webhooks and mails to the running product."""
     if crm:
-        _demonstrate(home, crm)
+        _demonstrate(home, crm, sandbox=sandbox)
         return
     _require_set_up(home)
     if clear:
@@ -150,7 +151,7 @@ def demo(home: Home, *, clear: bool, crm: str | None) -> None:
         sys.exit(1)
 
 
-def _demonstrate(home: Home, vendor: str) -> None:
+def _demonstrate(home: Home, vendor: str, *, sandbox: bool) -> None:
     """A product of its own beside a double of the vendor's API, until Ctrl-C."""
     from services.demonstrating import beside, double_of, furnish, in_background, post_mails
     from services.embedded import supervise
@@ -158,11 +159,11 @@ def _demonstrate(home: Home, vendor: str) -> None:
 
     if not isinstance(home, Installation):
         raise ConfigurationError("`demo --crm` needs DATA_DIR: it starts a product of its own")
-    own = beside(home, vendor)
+    own = beside(home, f"{vendor}-sandbox" if sandbox else vendor)
     with double_of(vendor) as double:
         is_first = own.prepare()
         occupy(own.root)
-        furnish(own, vendor, double)
+        furnish(own, vendor, double, sandbox=sandbox)
         tree = supervise(own)
         _welcome(own, is_first=is_first)
         in_background(lambda: post_mails(own))

@@ -65,24 +65,32 @@ def double_of(vendor: str) -> Iterator[Mapping[str, Any]]:
             process.terminate()
 
 
-def furnish(home: Installation, vendor: str, double: Mapping[str, Any]) -> None:
-    """Write the accounts of both sides and open the fields of this vendor's people."""
+def furnish(home: Installation, vendor: str, double: Mapping[str, Any], *, sandbox: bool) -> None:
+    """Write the accounts of both sides and open the fields of this vendor's people.
+
+    With a ``sandbox`` the demo CRM stands in, and every change is tried there first.
+    """
     for side in ("read", "write"):
         lines = [f"[{vendor}]", *(f"{key} = {json.dumps(v)}" for key, v in double[side].items())]
+        if sandbox:
+            lines += ["[rehearsal]", 'vendor = "demo"', f'sandbox_of = "{vendor}"']
         path = home.root / f"crms.{side}.toml"
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o600)
     objects = {double["people"]: double["fields"], "drafts": DRAFT_FIELDS}
     shipped = home.policy.read_text()
     if f"[fields.{vendor}." not in shipped:
-        home.policy.write_text(shipped + "".join(_fields(vendor, objects)))
+        home.policy.write_text(
+            shipped + "".join(_fields(vendor, objects, "sandbox" if sandbox else "live"))
+        )
 
 
-def _fields(vendor: str, objects: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _fields(vendor: str, objects: Mapping[str, Mapping[str, str]], stage: str) -> Iterator[str]:
     for object_, fields in objects.items():
         for name, type_ in fields.items():
             yield (
                 f'\n[fields.{vendor}.{object_}."{name}"]\nmode = "review"\ntype = "{type_}"\n'
+                f'stage = "{stage}"\n'
                 f'max_length = 120\nreason = "Opened for the demonstration."\n'
             )
 

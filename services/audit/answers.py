@@ -9,6 +9,7 @@ from services.audit.masking import Mask
 from services.audit.reader import Logged
 from services.audit.search.index import Document, ValueChange
 from services.audit.telling import told
+from services.audit.telling_changes import trial_in
 from services.audit.telling_events import Body, Told, maker_text, sender_text
 
 QUESTIONS = (
@@ -21,8 +22,11 @@ QUESTIONS = (
     "Has anyone corrected it since?",
     "What errors occurred?",
 )
+# A change that was written to a sandbox alone: nothing of the CRM itself.
+TRIED = "change.tried"
 _STATUS = {
     "change.applied": "written and read back",
+    TRIED: "tried in a sandbox and read back, not promoted yet",
     "change.failed": "not written: refused",
     "change.stale": "not written: the record had changed",
     "change.unknown": "outcome not known yet",
@@ -127,11 +131,17 @@ class Facts:
         if last:
             return last[-1].said.sentence
         if decided := self.of("decision.made"):
-            rejected = decided[-1].said.outcome == "rejected"
-            return decided[-1].said.sentence if rejected else "It is approved and not yet written."
+            return self._why_unwritten(decided[-1])
         if classified := self.of("event.classified"):
             return self._why_undecided(classified[-1])
         return "It has not been looked at yet." if self.of("event.received") else None
+
+    def _why_unwritten(self, decided: Fact) -> str:
+        if decided.said.outcome == "rejected":
+            return decided.said.sentence
+        if decided.said.outcome != "promoted" and (tried := self.of(TRIED)):
+            return f"{tried[-1].said.sentence} It is not promoted yet."
+        return "It is approved and not yet written."
 
     def _why_undecided(self, classified: Fact) -> str:
         dropped = [fact.said.sentence for fact in self.of("proposal.dropped")]
@@ -146,8 +156,7 @@ def facts_of(entries: Sequence[Logged]) -> Facts:
         Fact(
             seq=logged.seq,
             at=logged.at,
-            # Nothing is concluded from a body that does not have the shape of its topic.
-            topic=logged.topic if logged.fits else f"{logged.topic} (misshapen)",
+            topic=_topic_of(logged),
             body=logged.body,
             said=told(logged.topic, logged.actor, logged.body),
         )
@@ -155,6 +164,14 @@ def facts_of(entries: Sequence[Logged]) -> Facts:
         if logged.body is not None
     ]
     return Facts(all=tuple(facts), erased=len(entries) - len(facts))
+
+
+def _topic_of(logged: Logged) -> str:
+    if not logged.fits:
+        # Nothing is concluded from a body that does not have the shape of its topic.
+        return f"{logged.topic} (misshapen)"
+    is_trial = logged.topic == "change.applied" and trial_in(logged.body or {})
+    return TRIED if is_trial else logged.topic
 
 
 Later = Sequence[Document] | None
@@ -269,7 +286,7 @@ def _decided(facts: Facts) -> Given:
 
 
 def _written(facts: Facts, later: Later) -> Given:
-    ends = facts.of("change.applied", "change.failed", "change.stale", "change.unknown")
+    ends = facts.of(TRIED, "change.applied", "change.failed", "change.stale", "change.unknown")
     waiting = "It is not written yet." if facts.of("change.intended") else "Nothing was written."
     texts, seqs = _with_changes(ends, otherwise=waiting)
     if facts.applied and later is None:
@@ -315,7 +332,9 @@ def items(facts: Facts) -> tuple[Item, ...]:
         _item("Timestamp", facts.all, lambda fact: _minute(fact.at), "missing"),
         _item("What the AI was asked", maker, _asked_text, "missing" if classified else nothing),
         _item("What it read", read, _read_text, "missing" if is_matched else nothing),
-        _item("What it proposed or wrote", classified + applied, _sentence, nothing),
+        _item(
+            "What it proposed or wrote", classified + facts.of(TRIED) + applied, _sentence, nothing
+        ),
         _item("Who approved", decided, lambda f: str(f.body["approver"]), ended("none")),
         _item("What the person decided", decided, lambda f: str(f.said.outcome), ended("none")),
         _item("Errors and exceptions", facts.errors, _sentence, "none"),

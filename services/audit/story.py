@@ -182,6 +182,7 @@ def _later(
         if document.seq > written
         and document.chain != chain
         and document.topic in {"change.applied", "event.received"}
+        and document.outcome != "tried"
         and fields & {change.name for change in document.changes}
     )[:LATER]
 

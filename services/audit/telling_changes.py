@@ -54,13 +54,14 @@ def _decided(body: Body, _: str) -> Told:
             for verdict, word in _VERDICTS.items()
             if verdict in verdicts
         ]
-        sentence = f"{who} approved the proposal after {_seconds(body)}: {', '.join(parts)}."
+        act = "promoted what was tried" if body.get("promotes") else "approved the proposal"
+        sentence = f"{who} {act} after {_seconds(body)}: {', '.join(parts)}."
     edited = "edited" in verdicts and not rejected
     return Told(
         sentence=sentence,
         excerpt=body.get("comment") or "",
         changes=value_changes(body["fields"], before="now", after="value"),
-        outcome="rejected" if rejected else "edited" if edited else "approved",
+        outcome="rejected" if rejected else _approved_as(body, edited=edited),
         tone="plain" if rejected else "good",
         details=(
             ("Signed by key", body["key_id"]),
@@ -70,14 +71,28 @@ def _decided(body: Body, _: str) -> Told:
     )
 
 
+def _approved_as(body: Body, *, edited: bool) -> str:
+    if body.get("promotes"):
+        return "promoted"
+    return "edited" if edited else "approved"
+
+
+def trial_in(body: Body) -> str | None:
+    """The sandbox account that a message about a change speaks of; ``None``: the live one."""
+    account = body.get("account")
+    return None if account is None or account == body["record"]["crm"] else str(account)
+
+
 def _seconds(body: Body) -> str:
     seconds = body.get("seconds", 0)
     return f"{seconds} second{'' if seconds == 1 else 's'} on the card"
 
 
 def _intended(body: Body, _: str) -> Told:
+    end = f"tried in {account}" if (account := trial_in(body)) else "written"
+    what = "What was tried for" if body.get("promotes") else "A permitted change to"
     return Told(
-        sentence=f"A permitted change to {record_text(body['record'])} is about to be written.",
+        sentence=f"{what} {record_text(body['record'])} is about to be {end}.",
         changes=value_changes(body["fields"], name="name"),
         outcome="intended",
         tone="wait",
@@ -95,10 +110,14 @@ def _applied(body: Body, who: str) -> Told:
     if same is None:
         return _done_by_hand(body, who)
     end = "the read-back matches" if same else "the CRM altered a value: see the read-back"
+    record, account = record_text(body["record"]), trial_in(body)
+    done = f"{record} was written and read back"
+    if account is not None:
+        done = f"Tried in {account} as {record_text(body['stand_in'])}, and read back, for {record}"
     return Told(
-        sentence=f"{record_text(body['record'])} was written and read back: {end}.",
+        sentence=f"{done}: {end}.",
         changes=value_changes(body["fields"], name="name", after="read_back"),
-        outcome="applied",
+        outcome="applied" if account is None else "tried",
         tone="good" if same else "bad",
         details=(
             ("Sent", body["sent_at"]),
@@ -120,8 +139,9 @@ def _done_by_hand(body: Body, who: str) -> Told:
 
 
 def _change_failed(body: Body, _: str) -> Told:
+    done = f"tried in {account}" if (account := trial_in(body)) else "written"
     return Told(
-        sentence=f"The change to {record_text(body['record'])} was not written: {body['rule']}.",
+        sentence=f"The change to {record_text(body['record'])} was not {done}: {body['rule']}.",
         excerpt=f"{body['detail']}\n{body['advice']}",
         outcome="failed",
         tone="bad",
@@ -135,7 +155,7 @@ def _stale(body: Body, _: str) -> Told:
     return Told(
         sentence=(
             f"{record_text(body['record'])} was changed{by} in the meantime, "
-            "so nothing was written."
+            f"so nothing was {'tried' if trial_in(body) else 'written'}."
         ),
         changes=value_changes(body["fields"], name="name", after="now"),
         outcome="stale",
@@ -145,8 +165,13 @@ def _stale(body: Body, _: str) -> Told:
 
 
 def _unknown(body: Body, _: str) -> Told:
+    record, account = record_text(body["record"]), trial_in(body)
     return Told(
-        sentence=f"It is not known yet whether {record_text(body['record'])} was written.",
+        sentence=(
+            f"It is not known yet how the trial in {account} for {record} ended."
+            if account
+            else f"It is not known yet whether {record} was written."
+        ),
         excerpt=body["detail"],
         outcome="unknown",
         tone="wait",

@@ -87,8 +87,12 @@ def reread(deps: WebDeps, person: Person, proposal_id: str) -> str:  # noqa: ARG
 
 
 def _ended_unwritten(db: Connection, row: Row[Any]) -> bool:
-    """Approved, but the change ended without a write: it may be proposed anew."""
-    states = {change.state for change in change_store.changes_of(db, row.id)}
+    """Approved, but the live record was not written: it may be proposed anew."""
+    states = {
+        change.state
+        for change in change_store.changes_of(db, row.id)
+        if change.tried_in is None or change.state != "applied"
+    }
     return row.state == "approved" and (bool(row.refused_rule) or states <= {"failed", "stale"})
 
 

@@ -4,6 +4,9 @@
 the gate, checked in the transaction that marks the change as sent; 8 read and compare · 9 write ·
 10 read back · 11 tell the log. Where a CRM has no conditional write, a gap of one round trip stays
 between 8 and 9; it is found by the read-back and the CRM's own history.
+
+A trial goes the same way: its live record is read and compared, and the one that stands in for it
+in the sandbox is made ready, written and read back (`trials`).
 """
 
 from __future__ import annotations
@@ -16,19 +19,19 @@ from typing import Any
 import structlog
 from sqlalchemy import Row
 
-from services.writer import change_store, facts, outcomes, rules, store
+from services.writer import calling, change_store, facts, outcomes, rules, store
+from services.writer.case import is_same
 from services.writer.change_store import Lock
-from services.writer.crm import OutcomeUnknown, StaleRecord
+from services.writer.crm import StaleRecord
 from services.writer.deps import WorkerDeps
 from services.writer.gate import change_of, permit
 from services.writer.outcomes import Attempt
-from services.writer.rules import is_same
 from shared.bus.envelope import Envelope
 from shared.db import reading, writing
 from shared.domain.change import Change
 from shared.domain.proposal import ProposalKind
 from shared.domain.receipt import Receipt
-from shared.domain.record import Reading, RecordRef
+from shared.domain.record import Reading
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import CRMUnavailable, NotApproved, Rejected
 from shared.faultpoints import reached
@@ -165,37 +168,43 @@ def _refuse(unit: Unit, row: Row[Any], refusal: NotApproved) -> None:
     if change_store.move(unit.db, row.id, "intended", "failed", unit.now, **values):
         proposal = store.proposal_of(store.row_of(unit.db, row.proposal_id))
         outcomes.tell_failed(
-            unit, row.id, row.proposal_id, proposal.record, refusal.rule, str(refusal)
+            unit,
+            row.id,
+            row.proposal_id,
+            proposal.record,
+            refusal.rule,
+            str(refusal),
+            account=row.tried_in,
         )
 
 
 def _write(attempt: Attempt, lock: Lock, deps: WorkerDeps) -> Effect:
     """Steps 8 to 11."""
     if attempt.change.kind is ProposalKind.DRAFT:
-        return _create(attempt, deps)
+        return calling.create(attempt, deps)
     if attempt.change.record.crm in deps.by_hand:
         return partial(outcomes.handed_over, attempt=attempt)
+    held: Reading | None = None
     for _ in range(RETRIES):
-        live = _read(attempt, attempt.change.record, deps)
+        live = calling.read(attempt, attempt.change.record, deps)
         if not isinstance(live, Reading):
             return live
         reached("apply.read")
         refusal = _why_not(attempt, live, lock, deps)
         if refusal is not None:
             return _refused_at_last(attempt, refusal, live, deps)
-        reached("apply.before_write")
         try:
-            return _update(attempt, live, deps)
+            if attempt.change.is_trial and held is None:
+                stand_in = calling.prepared(attempt, live, deps)
+                if not isinstance(stand_in, Reading):
+                    return stand_in
+                held = stand_in
+                continue  # That took its time: everything is looked at once more.
+            reached("apply.before_write")
+            return calling.update(attempt, held or live, deps)
         except StaleRecord:
-            continue  # The record moved between read and write; perhaps in another field.
+            held = None  # It moved between read and write; perhaps in another field.
     return partial(outcomes.not_applied, attempt=attempt, why="the record keeps changing")
-
-
-def _read(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Reading | Effect:
-    try:
-        return deps.readers[record.crm].read(record)
-    except Rejected as error:
-        return partial(outcomes.failed, attempt=attempt, rule="record-gone", detail=str(error))
 
 
 def _why_not(attempt: Attempt, live: Reading, lock: Lock, deps: WorkerDeps) -> NotApproved | None:
@@ -221,9 +230,9 @@ def _refused_at_last(
     if refusal.rule == "still-current":
         # An earlier try whose answer was cut off may have arrived after all. Where the CRM keeps no
         # mark of ours, there must have been one: a person may have entered the same value.
-        may_be_ours = attempt.number > 1 or deps.writers[live.ref.crm].marks_updates
-        if may_be_ours and _found(attempt, deps) is not None:
-            return partial(outcomes.applied, attempt=attempt, live=live)
+        may_be_ours = attempt.number > 1 or deps.writers[attempt.change.account].marks_updates
+        if may_be_ours and (ours := calling.found(attempt, deps)) is not None:
+            return partial(outcomes.applied, attempt=attempt, live=ours)
         return _stale(attempt, live, deps)
     if refusal.rule in rules.HOLDING:
         return partial(outcomes.not_applied, attempt=attempt, why=str(refusal))
@@ -245,79 +254,6 @@ def _stale(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
     return partial(outcomes.stale, attempt=attempt, live=live, changed_by=by)
 
 
-def _update(attempt: Attempt, live: Reading, deps: WorkerDeps) -> Effect:
-    change = attempt.change
-    writer = deps.writers[change.record.crm]
-    values = {field.name: field.after for field in change.fields}
-    version = live.version if writer.is_conditional else None
-    try:
-        writer.update(change.record, values, change_id=change.id, version=version)
-    except OutcomeUnknown as error:
-        reached("apply.unknown")
-        return _after_cut(attempt, str(error), deps)
-    except StaleRecord:
-        raise
-    except Rejected as error:
-        return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
-    reached("apply.written")
-    return _confirm(attempt, change.record, deps)
-
-
-def _create(attempt: Attempt, deps: WorkerDeps) -> Effect:
-    """A draft: looked up by our change id before it is made, so that a retry makes no second."""
-    change = attempt.change
-    writer = deps.writers[change.record.crm]
-    found = writer.find(change.id)
-    if found is None:
-        reached("apply.before_create")
-        values = {field.name: field.after for field in change.fields}
-        try:
-            found = writer.create_draft(change.record, values, change_id=change.id)
-        except OutcomeUnknown as error:
-            return _after_cut(attempt, str(error), deps)
-        except Rejected as error:
-            return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
-        reached("apply.created")
-    return _confirm(attempt, found, deps)
-
-
-def _confirm(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Effect:
-    """Step 10 after a write that the CRM confirmed."""
-    try:
-        live = deps.readers[record.crm].read(record)
-    except (CRMUnavailable, Rejected) as error:
-        detail = f"written, but not read back: {error}"
-        return partial(outcomes.unknown, attempt=attempt, detail=detail)
-    reached("apply.read_back")
-    return partial(outcomes.applied, attempt=attempt, live=live)
-
-
-def _after_cut(attempt: Attempt, detail: str, deps: WorkerDeps) -> Effect:
-    """Look at once; an effect that cannot be seen yet may still arrive."""
-    try:
-        if (live := _found(attempt, deps)) is not None:
-            return partial(outcomes.applied, attempt=attempt, live=live)
-    except (CRMUnavailable, OutcomeUnknown, Rejected) as error:
-        log.warning("no answer after a cut call", change=attempt.change.id, error=str(error))
-    return partial(outcomes.unknown, attempt=attempt, detail=detail)
-
-
-def _found(attempt: Attempt, deps: WorkerDeps) -> Reading | None:
-    """The record as it is, where it shows that this change has had its effect.
-
-    A CRM that keeps no mark of ours with an update tells it by holding every value that was sent.
-    Raises `CRMUnavailable`.
-    """
-    change = attempt.change
-    reader, writer = deps.readers[change.record.crm], deps.writers[change.record.crm]
-    if change.kind is ProposalKind.DRAFT or writer.marks_updates:
-        record = writer.find(change.id)
-        return None if record is None else reader.read(record)
-    live = reader.read(change.record)
-    holds = all(is_same(live.fields.get(field.name), field.after) for field in change.fields)
-    return live if holds else None
-
-
 def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     """The completer: applied, or not applied and again, or stale. Raises `CRMUnavailable`."""
     attempt = _attempt_of(row, deps)
@@ -326,12 +262,12 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     change = attempt.change
     if change.record.crm in deps.by_hand and change.kind is not ProposalKind.DRAFT:
         return partial(outcomes.handed_over, attempt=attempt)
-    if (live := _found(attempt, deps)) is not None:
+    if (live := calling.found(attempt, deps)) is not None:
         return partial(outcomes.applied, attempt=attempt, live=live)
     reached("completer.not_found")
     if change.kind is ProposalKind.DRAFT:
         return partial(outcomes.not_applied, attempt=attempt, why="the CRM has no such draft")
-    live_or_end = _read(attempt, change.record, deps)
+    live_or_end = calling.read(attempt, change.record, deps)
     if not isinstance(live_or_end, Reading):
         return live_or_end
     holds = all(
@@ -348,7 +284,15 @@ def _attempt_of(row: Row[Any], deps: WorkerDeps) -> Attempt | None:
         docket = _docket(db, row, deps.clock(), deps)
     first, *_ = docket.decisions
     names = [decision.id for decision in docket.decisions]
-    change = change_of(docket.proposal, first.fields, row.card_digest, row.policy, names)
+    change = change_of(
+        docket.proposal,
+        first.fields,
+        row.card_digest,
+        row.policy,
+        names,
+        # Where it was sent, whatever the policy says by now.
+        account=row.tried_in or docket.proposal.record.crm,
+    )
     sent_at = parse_instant(row.sent_at)
     return Attempt(change=change, state=row.state, sent_at=sent_at, number=row.attempts)
 

@@ -17,10 +17,12 @@ from services.writer.gate import change_of
 from services.writer.policy_store import InForce
 from services.writer.reproposing import by_person
 from services.writer.schemas import Approve, Reject
+from services.writer.stages import account_of, why_not_there
 from services.writer.verdicts import before_of, moved_fields, verdicts_of
 from shared.access import Person
 from shared.db import reading
 from shared.domain import ids
+from shared.domain.change import Change
 from shared.domain.decision import (
     Decision,
     FieldDecision,
@@ -90,7 +92,10 @@ def _approve(
     if policy_store.in_force(unit.db).policy.version != in_force.policy.version:
         raise Conflict("The policy changed this moment: look at the card again.")
     facts = _facts(unit.db, deps, in_force, unit.now)
-    change = change_of(proposal, verdicts, form.card_digest, in_force.policy.version)
+    account = account_of(proposal, in_force.policy, deps.sandboxes)
+    change = change_of(
+        proposal, verdicts, form.card_digest, in_force.policy.version, account=account
+    )
     _require_allowed(unit, person, proposal, change, facts, form, row)
     sensitive = rules.needs_two(in_force.policy, proposal, [f.name for f in change.fields])
     edits = {v.field: v.value for v in verdicts if v.verdict is not FieldVerdict.DROPPED}
@@ -121,10 +126,17 @@ def _approve(
     store.note_verdicts(unit.db, proposal.id, {v.field: v.verdict for v in verdicts})
     return Decided(
         state="approved",
-        message="Approved. It is written as soon as the log has it.",
+        message=_approved_message(change),
         decision_id=decision.id,
         change_id=change.id,
     )
+
+
+def _approved_message(change: Change) -> str:
+    if change.is_trial:
+        return f"Approved. It is tried in {change.account} as soon as the log has it."
+    word = "Promoted" if change.promotes else "Approved"
+    return f"{word}. It is written as soon as the log has it."
 
 
 def _facts(db: Connection, deps: WebDeps, in_force: InForce, now: datetime) -> Facts:
@@ -136,6 +148,7 @@ def _facts(db: Connection, deps: WebDeps, in_force: InForce, now: datetime) -> F
         people=standings(deps.people()),
         stops=switch.stops(db),
         stopped=switch.is_stopped(db),
+        sandboxes=deps.sandboxes,
     )
 
 
@@ -143,7 +156,7 @@ def _require_allowed(
     unit: Unit,
     person: Person,
     proposal: Proposal,
-    change: Any,
+    change: Change,
     facts: Facts,
     form: Approve,
     row: Row[Any],
@@ -157,7 +170,10 @@ def _require_allowed(
             raise Conflict("This card has expired: nothing was written. Read it again.")
     if proposal.undoes:
         facts = replace(facts, restores=change_store.replaced_by(unit.db, proposal.undoes))
+    facts = replace(facts, trial=change_store.trial_of(unit.db, proposal.promotes))
     case = Case(proposal=proposal, decisions=(), change=change, facts=facts)
+    if reason := why_not_there(case):
+        raise NotApproved(reason, rule="stage")
     rules.field_is_listed(case)
     rules.value_fits(case)
     minute_ago = unit.now - timedelta(minutes=1)
@@ -282,6 +298,7 @@ def _signed(
         right_record=rejection.right_record
         if rejection and isinstance(rejection.right_record, RecordRef)
         else None,
+        promotes=None if rejection else proposal.promotes,
         seconds=int((unit.now - parse_instant(seen)).total_seconds()) if seen else 0,
     )
     return deps.signer.sign(decision)

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Row, func, select
 
 from services.writer import change_store, policy_store, queries, store
 from services.writer.approving import entitlement
-from services.writer.change_views import change_view
+from services.writer.change_views import change_view, trial_view
 from services.writer.deps import WebDeps
 from services.writer.policy_store import InForce
 from services.writer.rows import card_rows, label_of
+from services.writer.stages import account_of
 from services.writer.tables import changes, proposal_fields, proposals, worklist
 from services.writer.verdicts import before_of, moved_fields
 from services.writer.views import (
@@ -61,7 +62,7 @@ def card(deps: WebDeps, person: Person, proposal_id: str) -> Card:
         event = answer.event if answer else None
         return Card(
             row=card_rows(db, [row], now)[0],
-            why=_why(proposal, answer, in_force),
+            why=_why(proposal, answer, in_force, _tries_in(deps, row, proposal, in_force)),
             route=answer.route if answer else "",
             urgency=str(answer.urgency) if answer else "normal",
             summary=answer.summary if answer else "",
@@ -74,9 +75,13 @@ def card(deps: WebDeps, person: Person, proposal_id: str) -> Card:
             history=_history(db, row),
             decisions=tuple(_decision_line(one) for one in given),
             change=change_view(db, row),
+            tries_in=_tries_in(deps, row, proposal, in_force),
+            tried=trial_view(db, proposal.promotes) if proposal.promotes else None,
             card_digest=_digest(proposal, in_force),
             policy=in_force.policy.version,
-            guarantee=_guarantee(deps, proposal),
+            guarantee=_guarantee(
+                deps, proposal, account_of(proposal, in_force.policy, deps.sandboxes)
+            ),
             blocked=blocked,
             solo_wait=solo_wait,
             rounds_left=max(ROUNDS - store.rounds_of(db, proposal.event_id), 0),
@@ -90,8 +95,16 @@ def _digest(proposal: Proposal, in_force: InForce) -> str:
     return card_digest(proposal.digest(), before_of(proposal), in_force.policy.version)
 
 
-def _guarantee(deps: WebDeps, proposal: Proposal) -> str:
+def _tries_in(deps: WebDeps, row: Row[Any], proposal: Proposal, in_force: InForce) -> str | None:
+    """The sandbox that an approval of this card would write to."""
+    account = account_of(proposal, in_force.policy, deps.sandboxes)
+    return account if row.state == "pending" and account != proposal.record.crm else None
+
+
+def _guarantee(deps: WebDeps, proposal: Proposal, account: str) -> str:
     """What stands between the last look at the record and the write, in this CRM."""
+    if account != proposal.record.crm:
+        return f"{proposal.record.crm} is read and compared; only {account} is written."
     reader = deps.readers.get(proposal.record.crm)
     if proposal.kind is ProposalKind.DRAFT or reader is None:
         return ""
@@ -105,7 +118,9 @@ def _guarantee(deps: WebDeps, proposal: Proposal) -> str:
     )
 
 
-def _why(proposal: Proposal, answer: Classification | None, in_force: InForce) -> str:
+def _why(
+    proposal: Proposal, answer: Classification | None, in_force: InForce, tries_in: str | None
+) -> str:
     """Who asks, and why it needs a person: our words over stored data."""
     sender = store.sender_of(answer.event) if answer else None
     if proposal.maker.kind == "person":
@@ -114,7 +129,12 @@ def _why(proposal: Proposal, answer: Classification | None, in_force: InForce) -
         who = f"{sender or (answer.event.source if answer else 'An event')} brought this in"
     modes = {_mode(proposal, field.field, in_force) for field in proposal.fields}
     needs = "two people approve it" if "two_person" in modes else "a person approves it"
-    return f"{who}; by policy {needs} before anything is written."
+    before = "anything is written"
+    if tries_in:
+        before = f"it is tried in {tries_in}, and again before {proposal.record.crm} is written"
+    elif proposal.promotes:
+        before = f"what was tried is written to {proposal.record.crm}"
+    return f"{who}; by policy {needs} before {before}."
 
 
 def _mode(proposal: Proposal, field: str, in_force: InForce) -> str:
@@ -357,5 +377,7 @@ def duplicates(deps: WebDeps, change_id: str) -> tuple[CandidateView, ...]:
 
 def search_records(deps: WebDeps, text: str) -> tuple[CandidateView, ...]:
     """Records by e-mail, phone or number, for choosing the right customer."""
-    found = [one for reader in deps.readers.values() for one in reader.candidates(text)]
+    stand_ins = set(deps.sandboxes.values())
+    live = [reader for crm, reader in deps.readers.items() if crm not in stand_ins]
+    found = [one for reader in live for one in reader.candidates(text)]
     return tuple(_candidate(candidate) for candidate in found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,10 +13,15 @@ from shared.domain.change import Change
 from shared.domain.decision import Decision
 from shared.domain.proposal import Proposal
 from shared.domain.receipt import Receipt
-from shared.domain.record import Reading
+from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
 from shared.policy import Policy
 from shared.proof import VerifierKey
+
+
+def is_same(one: Scalar, other: Scalar) -> bool:
+    """Equal in value and type: ``1`` is not ``true``, and the empty text is not "no value"."""
+    return type(one) is type(other) and one == other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,19 @@ class Written:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A change that went to a sandbox: its record is the live one that it was a trial for.
+
+    ``matches``: it was read back with the very ``values`` (by field) that were approved.
+    """
+
+    account: str
+    record: RecordRef
+    matches: bool
+    values: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules look at besides the proposal and the decisions.
 
@@ -45,7 +63,8 @@ class Facts:
     ``shown_policy`` is the hash that was in force when the card was shown; the signed card digest
     binds it. ``people`` are by id, ``written`` by field. ``other_changes`` are ids of further
     changes for the same proposal; ``state`` is that of this change, ``None`` before it exists.
-    ``restores`` are the values that the change to be undone had replaced.
+    ``restores`` are the values that the change to be undone had replaced. ``sandboxes`` names by
+    live account the one that stands in for it; ``trial`` is the one that is to be promoted.
     """
 
     now: datetime
@@ -64,6 +83,8 @@ class Facts:
     log_keys: tuple[VerifierKey, ...] = ()
     live: Reading | None = None
     restores: Mapping[str, Scalar] | None = None
+    sandboxes: Mapping[str, str] = field(default_factory=dict)
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

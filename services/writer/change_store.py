@@ -10,13 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
-from services.writer.case import Written
+from services.writer.case import Trial, Written
 from services.writer.rules import FINAL
 from services.writer.store import to_json
 from services.writer.tables import change_fields, changes, record_locks
 from shared.db import insert_new, upsert
 from shared.domain.change import Change, ChangeSchema
 from shared.domain.receipt import Receipt, ReceiptSchema
+from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, dump, load, rfc3339
 from shared.errors import NotFound
 
@@ -64,6 +65,7 @@ def insert_change(
         "digest": change.digest(),
         "body": to_json(dump(ChangeSchema, change)),
         "attempts": 0,
+        "tried_in": change.account if change.is_trial else None,
         "intended_at": rfc3339(at),
         "updated_at": rfc3339(at),
     }
@@ -74,7 +76,7 @@ def insert_change(
             "change_id": change.id,
             "field": field.name,
             "record": str(change.record),
-            "object": f"{change.record.crm}/{change.record.type}",
+            "object": object_of(change.account, change.record.type),
             "before": to_json(field.before),
             "after": to_json(field.after),
         }
@@ -82,6 +84,11 @@ def insert_change(
     ]
     insert_new(db, change_fields, fields)
     return True
+
+
+def object_of(account: str, type_: str) -> str:
+    """What the caps of a field are counted for: a trial uses nothing up of the live account."""
+    return f"{account}/{type_}"
 
 
 def row_of(db: Connection, change_id: str) -> Row[Any]:
@@ -211,7 +218,10 @@ def written(db: Connection, object_: str, field: str, now: datetime, *, but: str
 
 
 def last_written(db: Connection, record: str, since: datetime) -> dict[str, list[Row[Any]]]:
-    """Our writes of a record since a time, by field, newest first; the newest may be under way."""
+    """Our writes of a record since a time, by field, newest first; the newest may be under way.
+
+    A trial wrote nothing to the record itself.
+    """
     query = (
         select(change_fields)
         .join(changes, changes.c.id == change_fields.c.change_id)
@@ -219,6 +229,7 @@ def last_written(db: Connection, record: str, since: datetime) -> dict[str, list
             change_fields.c.record == record,
             change_fields.c.sent_at > rfc3339(since),
             changes.c.state.in_(("sent", "unknown", "applied")),
+            changes.c.tried_in.is_(None),
         )
         .order_by(change_fields.c.sent_at.desc())
     )
@@ -234,6 +245,20 @@ def replaced_by(db: Connection, change_id: str) -> dict[str, Scalar]:
         change_fields.c.change_id == change_id, change_fields.c.applied_at.isnot(None)
     )
     return {row.field: json.loads(row.before) for row in db.execute(query)}
+
+
+def trial_of(db: Connection, change_id: str | None) -> Trial | None:
+    """What was tried by this change; ``None`` where it is no trial, or has not ended as one."""
+    row = db.execute(select(changes).where(changes.c.id == change_id)).first()
+    if row is None or row.tried_in is None or row.state != "applied":
+        return None
+    body = body_of(row)
+    return Trial(
+        account=row.tried_in,
+        record=RecordRef(**body["record"]),
+        matches=json.loads(row.result)["matches"] is True,
+        values={field["name"]: field["after"] for field in body["fields"]},
+    )
 
 
 def values_of(row: Row[Any]) -> tuple[Scalar, Scalar]:

@@ -9,11 +9,21 @@ from sqlalchemy import Connection, Row, select
 
 from services.writer import change_store, rules
 from services.writer.reproposing import why_not_undone
-from services.writer.tables import corrections, proposals
-from services.writer.views import ChangeView, WriteLine
+from services.writer.rows import label_of
+from services.writer.tables import changes, corrections, proposals
+from services.writer.views_of_changes import ChangeView, TrialView, TriedField, WriteLine
 from shared.domain import ids
+from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, parse_instant
 
+TRIALS = {
+    "intended": "Approved, not yet tried in {}",
+    "sent": "Approved, being tried in {}",
+    "unknown": "How the trial in {} ended is unknown: it is being read back",
+    "applied": "Tried in {} and read back",
+    "failed": "Not tried in {}: nothing was written",
+    "stale": "Not tried in {}: somebody changed the record first",
+}
 HEADLINES = {
     "intended": "Approved, not yet written",
     "sent": "Approved, being written",
@@ -64,19 +74,13 @@ def _view(db: Connection, row: Row[Any]) -> ChangeView:
     result = json.loads(row.result) if row.result else {}
     is_over = row.state in {"failed", "stale"}
     matches = result.get("matches")
-    headline = HEADLINES[row.state]
-    if matches is False:
-        headline = "Written, but the CRM holds another value"
-    if change_store.waits_for_word(row):
-        headline = "Approved, to be done by hand"
-    if "by" in result:
-        headline = "Done by hand, not read back"
+    stand_in = result.get("record") if row.tried_in else None
     return ChangeView(
         id=row.id,
         proposal_id=row.proposal_id,
         record=row.record,
         state=row.state,
-        headline=headline,
+        headline=_headline(row, result),
         advice=rules.advice(row.rule) if is_over and row.rule else None,
         rule=row.rule,
         detail=row.detail,
@@ -93,6 +97,41 @@ def _view(db: Connection, row: Row[Any]) -> ChangeView:
         receipt_seq=row.receipt_seq,
         undo=why_not(row),
         undone_by=_undo_card(db, row.id),
+        tried_in=row.tried_in,
+        stand_in=str(RecordRef(**stand_in)) if stand_in else None,
+        url=result.get("url"),
+        promotion=_promotion_card(db, row.id) if row.tried_in else None,
+    )
+
+
+def _headline(row: Row[Any], result: dict[str, Any]) -> str:
+    if change_store.waits_for_word(row):
+        return "Approved, to be done by hand"
+    if "by" in result:
+        return "Done by hand, not read back"
+    is_altered = result.get("matches") is False
+    if row.tried_in is not None:
+        altered = "Tried in {}, but it holds another value"
+        return (altered if is_altered else TRIALS[row.state]).format(row.tried_in)
+    return "Written, but the CRM holds another value" if is_altered else HEADLINES[row.state]
+
+
+def trial_view(db: Connection, change_id: str) -> TrialView | None:
+    """How this trial looked; ``None`` where there was none, or it was not read back."""
+    row = db.execute(select(changes).where(changes.c.id == change_id)).first()
+    if row is None or row.tried_in is None or row.state != "applied":
+        return None
+    result = json.loads(row.result)
+    return TrialView(
+        account=row.tried_in,
+        stand_in=str(RecordRef(**result["record"])),
+        url=result["url"],
+        read_at=parse_instant(result["read_at"]),
+        proposal_id=row.proposal_id,
+        fields=tuple(
+            TriedField(field=field["name"], label=label_of(field["name"]), value=field["read_back"])
+            for field in result["fields"]
+        ),
     )
 
 
@@ -114,6 +153,13 @@ def _lines(db: Connection, row: Row[Any], result: dict[str, Any]) -> tuple[Write
         )
         for field in change_store.body_of(row)["fields"]
     )
+
+
+def _promotion_card(db: Connection, trial: str) -> str | None:
+    """The newest card that asks whether to promote this trial."""
+    query = select(proposals.c.id).where(proposals.c.promotes == trial)
+    found: str | None = db.scalar(query.order_by(proposals.c.created_at.desc(), proposals.c.id))
+    return found
 
 
 def _undo_card(db: Connection, change_id: str) -> str | None:

@@ -36,13 +36,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One examination of one CRM account."""
+    """One examination of one CRM account; ``sandbox_of`` is the one that it stands in for."""
 
     crm: str
     vendor: str
     at: datetime
     capabilities: Capabilities
     findings: tuple[Finding, ...]
+    sandbox_of: str | None = None
 
     @property
     def problem(self) -> str | None:
@@ -61,6 +62,7 @@ class CrmsView:
 def keep(db: Connection, report: Report) -> None:
     body = {
         "vendor": report.vendor,
+        "sandbox_of": report.sandbox_of,
         "capabilities": asdict(report.capabilities),
         "findings": [{"level": str(one.level), "text": one.text} for one in report.findings],
     }
@@ -98,6 +100,7 @@ def _report(row: Any) -> Report:
         crm=row.crm,
         vendor=body["vendor"],
         at=parse_instant(row.at),
+        sandbox_of=body.get("sandbox_of"),
         capabilities=Capabilities(**body["capabilities"]),
         findings=tuple(
             Finding(level=Level(one["level"]), text=one["text"]) for one in body["findings"]

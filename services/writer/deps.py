@@ -108,6 +108,9 @@ class WritesRecords(Protocol):
     ) -> RecordRef:
         """Where the draft lies. Raises as `update`."""
 
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A new person from our words; `find` the change before a second try. As `update`."""
+
     def find(self, change_id: str) -> RecordRef | None:
         """The record that this change has touched. Raises `CRMUnavailable`."""
 
@@ -120,7 +123,10 @@ class WritesRecords(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WebDeps:
-    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here."""
+    """``readers`` are by CRM and answer within 2 s or not at all. There is no write side here.
+
+    ``sandboxes`` names, by live account, the one that stands in for it.
+    """
 
     engine: Engine
     outbox: Outbox
@@ -129,6 +135,7 @@ class WebDeps:
     people: Callable[[], Sequence[Account]]
     readers: Mapping[str, ReadsRecords]
     signer: Signer
+    sandboxes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +160,8 @@ class WorkerDeps:
     settle_after: timedelta = timedelta(minutes=2)
     relay: Relay | None = None
     telling: Telling | None = None
+
+    @property
+    def sandboxes(self) -> Mapping[str, str]:
+        """By live account the one that stands in for it."""
+        return self.sources.sandboxes

@@ -5,8 +5,9 @@ Only questions are asked; nothing is ever tried that could delete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,11 +15,12 @@ import structlog
 from services.writer import policy_store, surveys
 from services.writer.crm_reports import Finding, Level, Report, forget_others, keep, reports
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
+from services.writer.places import Linked, rehearsal
 from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
 from shared.errors import CRMUnavailable, Rejected
-from shared.policy import Policy, check_classes
+from shared.policy import Policy, Stage, check_classes
 
 log = structlog.get_logger()
 # What a connector says where the CRM does not tell: nothing, or everything its user may do.
@@ -34,12 +36,19 @@ def examine(
     writer: WritesRecords | None,
     policy: Policy,
     now: datetime,
+    *,
+    sandbox_of: str | None = None,
 ) -> Report:
-    """Raises `CRMUnavailable` while the CRM cannot be asked."""
+    """``policy`` is that of this very account. Raises `CRMUnavailable` while it cannot be asked.
+
+    Where an account only stands in for another, too many rights are worth a word and no more.
+    """
     rights = RIGHTS[vendor]
+    too_much = Level.BAD if sandbox_of is None else Level.NOTE
     findings = [
-        *_of_reader(reader, rights, policy, crm),
-        *_of_writer(writer, rights, policy, crm),
+        *_of_sandbox(sandbox_of),
+        *_of_reader(reader, rights, policy, crm, too_much),
+        *_of_writer(writer, rights, policy, crm, too_much),
         *_of_fields(reader, policy, crm),
         *_of_api(reader, writer),
         *(Finding(level=Level.TODO, text=text) for text in rights.checklist),
@@ -50,10 +59,49 @@ def examine(
         at=now,
         capabilities=reader.capabilities,
         findings=tuple(findings),
+        sandbox_of=sandbox_of,
     )
 
 
-def _of_reader(reader: ReadsRecords, rights: Rights, policy: Policy, crm: str) -> Iterator[Finding]:
+def examine_account(crm: str, linked: Linked, policy: Policy, now: datetime) -> Report:
+    """One account of this installation, by the part of the policy that is meant for it."""
+    of = next((live for live, sandbox in linked.sandboxes.items() if sandbox == crm), None)
+    return examine(
+        crm,
+        linked.vendors[crm],
+        linked.readers[crm],
+        linked.writers.get(crm),
+        policy if of is None else _as_tried(policy, of, crm, linked),
+        now,
+        sandbox_of=of,
+    )
+
+
+def _as_tried(policy: Policy, live: str, sandbox: str, linked: Linked) -> Policy:
+    """The fields at stage sandbox, as they are called in the account that stands in."""
+    fields = {}
+    for rule in policy.fields.values():
+        if rule.crm != live or not rule.is_open or rule.stage is not Stage.SANDBOX:
+            continue
+        try:
+            place = rehearsal(live, rule.object, sandbox, linked)
+            key = (sandbox, place.type, place.name_of(rule.name))
+        except (CRMUnavailable, Rejected):
+            continue  # The check of the policy says so.
+        fields[key] = replace(rule, crm=sandbox, object=key[1], name=key[2])
+    return replace(policy, fields=fields)
+
+
+def _of_sandbox(live: str | None) -> Iterator[Finding]:
+    if live is not None:
+        yield Finding(
+            level=Level.NOTE, text=f"a sandbox: it stands in for {live}, for trials alone"
+        )
+
+
+def _of_reader(
+    reader: ReadsRecords, rights: Rights, policy: Policy, crm: str, too_much: Level
+) -> Iterator[Finding]:
     try:
         scopes = set(reader.scopes())
     except Rejected as error:
@@ -65,7 +113,7 @@ def _of_reader(reader: ReadsRecords, rights: Rights, policy: Policy, crm: str) -
         return
     if changing:
         yield Finding(
-            level=Level.BAD,
+            level=too_much,
             text=f"the read credential can write ({', '.join(changing)}): take these scopes away",
         )
     wanted = _wanted(rights, rights.read, policy, crm)
@@ -75,7 +123,7 @@ def _of_reader(reader: ReadsRecords, rights: Rights, policy: Policy, crm: str) -
 
 
 def _of_writer(
-    writer: WritesRecords | None, rights: Rights, policy: Policy, crm: str
+    writer: WritesRecords | None, rights: Rights, policy: Policy, crm: str, too_much: Level
 ) -> Iterator[Finding]:
     if writer is None:
         yield _read_only(_objects(policy, crm))
@@ -90,14 +138,14 @@ def _of_writer(
         yield _hidden("write")
         return
     wanted = _wanted(rights, rights.write, policy, crm)
-    if too_much := sorted(able - wanted - rights.beside):
+    if beyond := sorted(able - wanted - rights.beside):
         yield Finding(
-            level=Level.BAD,
+            level=too_much,
             text=f"the write credential can do more than the policy needs "
-            f"({', '.join(too_much)}): take these scopes away, or list fields of these objects",
+            f"({', '.join(beyond)}): take these scopes away, or list fields of these objects",
         )
     yield from _too_little("write", wanted - scopes)
-    if not too_much and wanted <= scopes:
+    if not beyond and wanted <= scopes:
         yield Finding(level=Level.OK, text="the write credential can do what the policy needs")
     if rights.carries and able:
         yield Finding(level=Level.NOTE, text=rights.carries)
@@ -172,10 +220,10 @@ def examine_due(deps: WorkerDeps) -> None:
     """
     with reading(deps.engine) as db:
         recent = {report.crm for report in reports(db) if deps.clock() - report.at < EVERY}
-    _examine(deps, {crm: of for crm, of in deps.vendors.items() if crm not in recent})
+    _examine(deps, [crm for crm in deps.vendors if crm not in recent])
 
 
-def _examine(deps: WorkerDeps, wanted: Mapping[str, str]) -> None:
+def _examine(deps: WorkerDeps, wanted: Iterable[str]) -> None:
     with reading(deps.engine) as db:
         found = policy_store.current(db)
     if found is None:
@@ -183,11 +231,9 @@ def _examine(deps: WorkerDeps, wanted: Mapping[str, str]) -> None:
     with writing(deps.engine) as db:
         forget_others(db, deps.vendors)
         surveys.forget_others(db, deps.vendors)
-    for crm, vendor in wanted.items():
+    for crm in wanted:
         try:
-            report = examine(
-                crm, vendor, deps.readers[crm], deps.writers.get(crm), found.policy, deps.clock()
-            )
+            report = examine_account(crm, deps, found.policy, deps.clock())
         except (CRMUnavailable, Rejected) as error:
             log.warning("a CRM could not be examined", crm=crm, error=str(error))
             continue

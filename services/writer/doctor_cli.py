@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from services.writer.crm_reports import Level, Report
-from services.writer.doctor import examine
+from services.writer.doctor import examine_account
+from services.writer.policy_watch import unfit_stages
 from services.writer.service import WorkerSettings, connectors
 from shared.db import open_database
 from shared.domain.schema import now
@@ -36,6 +37,9 @@ def doctor(home: Any, crm: str | None) -> None:
         raise click.ClickException(f"there is no CRM account {crm}; there are {known}")
     policy = load_policy(settings.policy_file)
     is_well = True
+    for problem in unfit_stages(policy, found):
+        click.secho(f"✗ {problem}", fg="red")
+        is_well = False
     for name, vendor in found.vendors.items():
         if crm in {None, name}:
             is_well = _shown(found, name, vendor, policy) and is_well
@@ -45,7 +49,7 @@ def doctor(home: Any, crm: str | None) -> None:
 def _shown(found: Any, crm: str, vendor: str, policy: Any) -> bool:
     click.secho(f"{crm} ({vendor})", bold=True)
     try:
-        report = examine(crm, vendor, found.readers[crm], found.writers.get(crm), policy, now())
+        report = examine_account(crm, found, policy, now())
     except CRMUnavailable as error:
         click.secho(f"  ✗ {error}", fg="red")
         return False

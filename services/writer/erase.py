@@ -22,6 +22,7 @@ from services.writer.tables import (
     pending_fields,
     proposal_fields,
     proposals,
+    stand_ins,
     worklist,
 )
 from shared.bus.envelope import Envelope
@@ -54,6 +55,7 @@ def _rows(chains: Sequence[str]) -> list[tuple[Table, ColumnElement[bool]]]:
     """What is theirs, table by table; whatever is found by another table comes before it."""
     theirs = select(proposals.c.id).where(proposals.c.event_id.in_(chains))
     written = select(changes.c.id).where(changes.c.event_id.in_(chains))
+    records = select(changes.c.record).where(changes.c.event_id.in_(chains))
     by_proposal = (pending_fields, proposal_fields, decisions, card_views)
     return [
         *((table, table.c.proposal_id.in_(theirs)) for table in by_proposal),
@@ -63,6 +65,7 @@ def _rows(chains: Sequence[str]) -> list[tuple[Table, ColumnElement[bool]]]:
         (drafts, drafts.c.change_id.in_(written)),
         (own_drafts, own_drafts.c.change_id.in_(written)),
         (assists, or_(assists.c.id.in_(chains), assists.c.event_id.in_(chains))),
+        (stand_ins, stand_ins.c.record.in_(records)),
         (changes, changes.c.event_id.in_(chains)),
         (proposals, proposals.c.event_id.in_(chains)),
         (classifications, classifications.c.event_id.in_(chains)),

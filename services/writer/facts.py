@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row
 from services.writer import change_store, policy_store, store, switch
 from services.writer.case import Facts, Standing
 from services.writer.crm_reports import problem_of
+from services.writer.stages import account_of
 from shared.domain.decision import Decision
 from shared.domain.proposal import Proposal
 from shared.domain.record import Reading
@@ -43,11 +44,15 @@ def standings(accounts: Sequence[Account]) -> Mapping[str, Standing]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where facts come from that no table holds; all are read anew each time."""
+    """Where facts come from that no table holds; all but ``sandboxes`` are read anew each time.
+
+    ``sandboxes`` names by live account the one that stands in for it.
+    """
 
     people: Callable[[], Sequence[Account]]
     decision_keys: Callable[[], Mapping[str, Ed25519PublicKey]]
     log_keys: Callable[[], tuple[VerifierKey, ...]]
+    sandboxes: Mapping[str, str] = field(default_factory=dict)
 
 
 def collect(
@@ -67,11 +72,12 @@ def collect(
     rows = change_store.changes_of(db, proposal_id)
     own = next((row for row in rows if row.card_digest == card_digest), None)
     in_force = policy_store.in_force(db)
+    account = account_of(proposal, in_force.policy, sources.sandboxes)
     facts = Facts(
         now=now,
         policy=in_force.policy,
         problem=in_force.problem,
-        unfit=problem_of(db, proposal.record.crm),
+        unfit=problem_of(db, account),
         shown_policy=shown,
         keys=sources.decision_keys(),
         people=standings(sources.people()),
@@ -79,11 +85,13 @@ def collect(
         stopped=switch.is_stopped(db),
         state=own.state if own is not None else None,
         other_changes=tuple(row.id for row in rows if own is None or row.id != own.id),
-        written=_written(db, proposal, own, now),
+        written=_written(db, proposal, account, own, now),
         receipt=change_store.receipt_of(own) if own is not None else None,
         log_keys=sources.log_keys() if own is not None and own.receipt else (),
         live=live,
         restores=change_store.replaced_by(db, proposal.undoes) if proposal.undoes else {},
+        sandboxes=sources.sandboxes,
+        trial=change_store.trial_of(db, proposal.promotes) if proposal.promotes else None,
     )
     return Docket(proposal=proposal, decisions=approvals, facts=facts)
 
@@ -91,13 +99,14 @@ def collect(
 def _written(
     db: Connection,
     proposal: Proposal,
+    account: str,
     own: Row[Any] | None,
     now: datetime,
 ) -> Mapping[str, Any]:
-    object_ = f"{proposal.record.crm}/{proposal.record.type}"
+    object_ = change_store.object_of(account, proposal.record.type)
     if own is None:
         return {}
     return {
-        field.field: change_store.written(db, object_, field.field, now, but=own.id)
-        for field in proposal.fields
+        one.field: change_store.written(db, object_, one.field, now, but=own.id)
+        for one in proposal.fields
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from services.writer.case import Case, Facts
 from services.writer.rules import Rule
+from services.writer.stages import account_of
 from shared.domain import ids
 from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import Decision, FieldDecision, FieldVerdict
@@ -19,11 +20,14 @@ def change_of(
     card_digest: str,
     policy: str,
     decisions: Sequence[str] = (),
+    *,
+    account: str,
 ) -> Change:
     """The change that follows from a proposal and a verdict per field.
 
-    ``policy`` is the hash that was in force when the card was shown. Raises `NotApproved`
-    (``same-text``) when no field is left to write.
+    ``account`` is the CRM account that would be written (`account_of`). ``policy`` is the hash that
+    was in force when the card was shown. Raises `NotApproved` (``same-text``) when no field is left
+    to write.
     """
     writes = [
         FieldWrite(name=verdict.field, before=verdict.now, after=verdict.value)
@@ -37,6 +41,7 @@ def change_of(
         proposal_id=proposal.id,
         event_id=proposal.event_id,
         kind=proposal.kind,
+        account=account,
         record=proposal.record,
         record_version=proposal.record_version,
         fields=tuple(sorted(writes, key=lambda write: write.name)),
@@ -45,6 +50,7 @@ def change_of(
         proposer=str(proposal.maker),
         expires_at=proposal.expires_at,
         decisions=tuple(sorted(decisions)),
+        promotes=proposal.promotes,
     )
 
 
@@ -58,7 +64,14 @@ def permit(
         raise NotApproved("nobody has approved this", rule="enough-approvers")
     first = decisions[0]
     names = [decision.id for decision in decisions]
-    change = change_of(proposal, first.fields, first.card_digest, facts.shown_policy, names)
+    change = change_of(
+        proposal,
+        first.fields,
+        first.card_digest,
+        facts.shown_policy,
+        names,
+        account=account_of(proposal, facts.policy, facts.sandboxes),
+    )
     case = Case(proposal=proposal, decisions=tuple(decisions), change=change, facts=facts)
     for rule in rules:
         rule(case)

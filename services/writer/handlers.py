@@ -21,6 +21,7 @@ from services.writer import (
     store,
 )
 from services.writer.apply import apply
+from services.writer.case import is_same
 from services.writer.deps import WorkerDeps
 from services.writer.erase import forget
 from services.writer.gate import permit
@@ -94,7 +95,7 @@ def _why_dropped(
     rule = policy.rule(proposal.record.crm, proposal.record.type, field.field)
     if rule is None or not rule.is_open:
         return "not-listed", "the policy in force does not list this field"
-    if rules.is_same(field.before, field.after):
+    if is_same(field.before, field.after):
         return "unchanged", "the record has this value already"
     problem = check(rule, field.after)
     return ("not-allowed", problem) if problem else None

@@ -9,8 +9,10 @@ from typing import Any
 
 import structlog
 
-from services.writer import change_store, store
-from services.writer.rules import advice, is_same
+from services.writer import change_store, pending, policy_store, store
+from services.writer.case import is_same
+from services.writer.reproposing import promotion_of
+from services.writer.rules import advice
 from services.writer.tables import drafts
 from shared.db import insert_new
 from shared.domain.change import Change
@@ -47,13 +49,15 @@ def applied(unit: Unit, attempt: Attempt, live: Reading) -> None:
         for field in change.fields
     ]
     matches = all(is_same(live.fields.get(f.name), f.after) for f in change.fields)
-    record = live.ref
+    stand_in = live.ref if change.is_trial else None
+    record = change.record if change.is_trial else live.ref
     result = {
         "fields": fields,
         "read_at": rfc3339(live.read_at),
         "version": live.version,
         "matches": matches,
-        "record": {"crm": record.crm, "type": record.type, "id": record.id},
+        "record": {"crm": live.ref.crm, "type": live.ref.type, "id": live.ref.id},
+        "url": live.url,
     }
     if not _move(unit, attempt, "applied", result=store.to_json(result)):
         return
@@ -68,9 +72,23 @@ def applied(unit: Unit, attempt: Attempt, live: Reading) -> None:
         "version": live.version,
         "matches": matches,
         "attempts": attempt.number,
+        "stand_in": stand_in,
     }
     _publish(unit, Topic.CHANGE_APPLIED, change, body)
-    _follow_up(unit, change, live)
+    if change.is_trial:
+        _propose_promotion(unit, change, matches=matches)
+    else:
+        _follow_up(unit, change, live)
+
+
+def _propose_promotion(unit: Unit, change: Change, *, matches: bool) -> None:
+    """What was tried and read back is proposed for the live record: a decision of its own."""
+    if not matches:
+        return
+    row = store.row_of(unit.db, change.proposal_id)
+    policy = policy_store.in_force(unit.db).policy
+    found = promotion_of(store.proposal_of(row), change, unit.now, policy)
+    pending.lay(unit, found, store.origin_of(row), policy)
 
 
 def _follow_up(unit: Unit, change: Change, live: Reading) -> None:
@@ -115,7 +133,10 @@ def failed(unit: Unit, attempt: Attempt, rule: str, detail: str) -> None:
     """Nothing was written, and nothing will be under this approval."""
     change = attempt.change
     if _move(unit, attempt, "failed", rule=rule, detail=detail):
-        tell_failed(unit, change.id, change.proposal_id, change.record, rule, detail)
+        account = change.account
+        tell_failed(
+            unit, change.id, change.proposal_id, change.record, rule, detail, account=account
+        )
 
 
 def tell_failed(
@@ -127,8 +148,9 @@ def tell_failed(
     detail: str,
     *,
     actor: str | None = None,
+    account: str | None = None,
 ) -> None:
-    """Publish ``change.failed``."""
+    """Publish ``change.failed``; ``account`` is the one that would have been written."""
     body = {
         "change_id": change_id,
         "proposal_id": proposal_id,
@@ -136,6 +158,7 @@ def tell_failed(
         "rule": rule,
         "detail": detail,
         "advice": advice(rule),
+        "account": account,
     }
     chain = store.row_of(unit.db, proposal_id).event_id
     subject = f"change/{change_id}"
@@ -177,4 +200,5 @@ def _publish(
     unit: Unit, topic: Topic, change: Change, body: Mapping[str, Any], key: str = ""
 ) -> None:
     subject = f"change/{change.id}"
+    body = {**body, "account": change.account}
     unit.publish(topic, body, subject=subject, chain=change.event_id, key=key)

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from services.writer import policy_store
-from services.writer.policy_watch import described
-from services.writer.service import WorkerSettings, connectors
+from services.writer.policy_watch import described, unfit_stages
+from services.writer.service import Connectors, WorkerSettings, connectors
 from shared.db import open_database, reading
 from shared.errors import ConfigurationError, CRMUnavailable, Rejected
-from shared.policy import Policy, check_classes, load_policy
+from shared.policy import Policy, Stage, check_classes, load_policy
 from shared.settings import load_settings
 
 FILE = click.argument(
@@ -35,20 +35,41 @@ def check(home: Any, file: Path | None) -> None:
     consent, stage, sensitive and read-only fields cannot be listed.
     """
     found = load_policy(file or home.policy)
-    if forbidden := _forbidden(home, found):
-        raise ConfigurationError("the policy lists what cannot be listed: " + "; ".join(forbidden))
+    linked = _linked(home)
+    if linked is not None:
+        if untried := unfit_stages(found, linked):
+            raise ConfigurationError("the policy lists what cannot be tried: " + "; ".join(untried))
+        if forbidden := _forbidden(linked, found):
+            words = "; ".join(forbidden)
+            raise ConfigurationError(f"the policy lists what cannot be listed: {words}")
+        _say_where(linked, found)
     click.echo(f"valid: {len(found.fields)} fields, version {found.version[:16]}")
 
 
-def _forbidden(home: Any, found: Policy) -> list[str]:
-    """What the CRMs themselves forbid; nothing, and a word of it, where they cannot be asked."""
+def _linked(home: Any) -> Connectors | None:
+    """The accounts of this installation; nothing, and a word of it, where they cannot be read."""
     try:
         settings = load_settings(WorkerSettings, home.environment("writer", "worker"))
-        linked = connectors(settings, open_database(settings.database_url))
+        return connectors(settings, open_database(settings.database_url))
+    except ConfigurationError as error:
+        click.echo(f"not held against the CRM accounts: {error}")
+        return None
+
+
+def _forbidden(linked: Connectors, found: Policy) -> list[str]:
+    """What the CRMs themselves forbid; nothing, and a word of it, where they cannot be asked."""
+    try:
         return check_classes(found, described(linked.readers, found))
-    except (ConfigurationError, CRMUnavailable, Rejected) as error:
+    except (CRMUnavailable, Rejected) as error:
         click.echo(f"not held against the CRM's own fields: {error}")
         return []
+
+
+def _say_where(linked: Connectors, found: Policy) -> None:
+    for (crm, object_, name), rule in sorted(found.fields.items()):
+        if rule.is_open and rule.stage is Stage.SANDBOX:
+            account = linked.sandboxes[crm]
+            click.echo(f"{crm}.{object_}.{name} is tried in {account}, then promoted by a person")
 
 
 @policy.command()

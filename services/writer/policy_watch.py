@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from services.writer import policy_store
 from services.writer.deps import ReadsRecords, WorkerDeps
+from services.writer.places import Linked, why_not_tried
 from shared.crm.metadata import FieldMeta
 from shared.db import reading
 from shared.errors import ConfigurationError, CRMUnavailable, NotFound, Rejected
-from shared.policy import Metadata, Policy, check_classes, load_policy
+from shared.policy import Metadata, Policy, Stage, check_classes, load_policy
 
 UNCHECKED = "the CRM's list of fields could not be read yet: it may forbid a listed field"
 
@@ -35,6 +36,8 @@ def follow(deps: WorkerDeps) -> None:
 
 def _follow(deps: WorkerDeps, policy: Policy) -> None:
     problem = None
+    if untried := unfit_stages(policy, deps):
+        raise ConfigurationError("the policy lists what cannot be tried: " + "; ".join(untried))
     try:
         forbidden = check_classes(policy, described(deps.readers, policy))
     except (CRMUnavailable, Rejected) as error:
@@ -45,6 +48,21 @@ def _follow(deps: WorkerDeps, policy: Policy) -> None:
         policy_store.adopt(unit, policy)
         if problem is not None:
             policy_store.refuse(unit, problem)
+
+
+def unfit_stages(policy: Policy, linked: Linked) -> list[str]:
+    """Every open field that can be tried nowhere, or that is listed for a sandbox, in words."""
+    of = {sandbox: crm for crm, sandbox in linked.sandboxes.items()}
+    problems = []
+    for rule in policy.fields.values():
+        why = None
+        if rule.crm in of:
+            why = f"{rule.crm} is the sandbox of {of[rule.crm]}: list its fields under that name"
+        elif rule.is_open and rule.stage is Stage.SANDBOX:
+            why = why_not_tried(rule.crm, rule.object, rule.name, linked)
+        if why is not None:
+            problems.append(f"fields.{rule.crm}.{rule.object}.{rule.name}: {why}")
+    return problems
 
 
 def described(readers: Mapping[str, ReadsRecords], policy: Policy) -> Metadata:

@@ -41,6 +41,7 @@ from shared.access import Person
 from shared.db import reading
 from shared.domain.schema import parse_instant, rfc3339
 from shared.errors import BadPayload, NotFound
+from shared.policy import Stage
 
 OVER = ("approved", "rejected", "superseded")
 
@@ -254,6 +255,7 @@ def policy(deps: WebDeps) -> PolicyView:
             expires_hours=rule.expiry_hours,
             per_hour=rule.per_hour,
             per_day=rule.per_day,
+            sandbox=deps.sandboxes.get(rule.crm) if rule.stage is Stage.SANDBOX else None,
         )
         for _, rule in sorted(found.policy.fields.items())
     )

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from services.writer import change_store, store
-from services.writer.rules import is_same
+from services.writer.case import is_same
 from shared.domain import ids
+from shared.domain.change import Change, FieldWrite
 from shared.domain.proposal import FieldChange, Maker, Proposal, ProposalKind
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
@@ -51,7 +52,31 @@ def again_from(proposal: Proposal, live: Reading, now: datetime, policy: Policy)
         expires_at=expiry(policy, live.ref, [field.field for field in fields], now),
         record_version=live.version,
         follows=proposal.id,
+        # A trial was one of its own record.
+        promotes=proposal.promotes if live.ref == proposal.record else None,
     )
+
+
+def promotion_of(tried: Proposal, change: Change, now: datetime, policy: Policy) -> Proposal:
+    """What was approved, tried and read back, proposed for the live record."""
+    proposed = {field.field: field for field in tried.fields}
+    return replace(
+        tried,
+        id=ids.derive("proposal", change.id, "promotion"),
+        fields=tuple(_as_tried(proposed[write.name], write) for write in change.fields),
+        policy=policy.version,
+        created_at=now,
+        expires_at=expiry(policy, tried.record, [write.name for write in change.fields], now),
+        follows=tried.id,
+        promotes=change.id,
+    )
+
+
+def _as_tried(field: FieldChange, write: FieldWrite) -> FieldChange:
+    """A value that the approver edited has no evidence in the event."""
+    if is_same(field.after, write.after):
+        return replace(field, before=write.before)
+    return FieldChange(field=field.field, before=write.before, after=write.after, confidence=1000)
 
 
 def by_person(
@@ -74,6 +99,7 @@ def by_person(
         created_at=now,
         expires_at=expiry(policy, proposal.record, values, now),
         follows=proposal.id,
+        promotes=None,
     )
 
 
@@ -112,6 +138,8 @@ def why_not_undone(change: Row[Any]) -> str | None:
     """Why the old value cannot be proposed back; ``None``: it can."""
     if change.state != "applied":
         return "Nothing was written, so there is nothing to put back."
+    if change.tried_in is not None:
+        return f"This was a trial in {change.tried_in}: the live record is as it was."
     if change.undone_by is not None:
         return "The old value has been put back already."
     if change_store.body_of(change)["kind"] == ProposalKind.DRAFT:
@@ -177,6 +205,7 @@ def _made_by(
         record_version=live.version,
         follows=None,
         undoes=undoes,
+        promotes=None,
         flags=(),
     )
 

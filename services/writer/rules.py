@@ -10,8 +10,9 @@ from datetime import timedelta
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from services.writer.case import Case, Facts, Standing, Written
+from services.writer.case import Case, Facts, Standing, Written, is_same
 from services.writer.office import effective_end
+from services.writer.stages import rule_of, stage
 from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import (
     Decision,
@@ -24,10 +25,10 @@ from shared.domain.ledger import commitment
 from shared.domain.notices import ChangeIntended
 from shared.domain.proposal import FieldChange, Proposal, ProposalKind
 from shared.domain.receipt import Receipt
-from shared.domain.schema import Scalar, dump, load
+from shared.domain.schema import dump, load
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, BadSignature, NotApproved
-from shared.policy import FieldRule, Mode, Policy, Stage, check
+from shared.policy import Mode, Policy, check
 from shared.proof import leaf_hash, open_checkpoint, verify_inclusion
 
 FINAL = frozenset({"applied", "failed", "stale"})
@@ -46,6 +47,7 @@ ADVICE: Mapping[str, str] = {
     "field-is-listed": "An admin can list the field in the policy; then propose it again.",
     "value-fits": "Propose a value that the policy allows.",
     "dry-run": "The policy keeps this field at stage dry-run; an admin can promote it.",
+    "stage": "Try it in the sandbox first: propose it anew, then promote what was read back.",
     "not-done": "Nothing was changed by hand. Propose it again if it is still wanted.",
     "receipt-holds": "Nothing was written. Verify the log, then propose it again.",
 }
@@ -90,6 +92,7 @@ def _is_same_text(case: Case, decision: Decision) -> bool:
         and decision.event_id == proposal.event_id
         and decision.card_digest == shown
         and decision.change_digest == case.change.digest()
+        and decision.promotes == proposal.promotes
         and len(now) == len(decision.fields) == len(proposal.fields)
         and all(_verdict_fits(field, decision) for field in proposal.fields)
     )
@@ -103,11 +106,6 @@ def _verdict_fits(field: FieldChange, decision: Decision) -> bool:
     if verdict.verdict is FieldVerdict.DROPPED:
         return is_same(verdict.value, verdict.now)
     return is_same(verdict.value, field.after) is (verdict.verdict is FieldVerdict.ACCEPTED)
-
-
-def is_same(one: Scalar, other: Scalar) -> bool:
-    """Equal in value and type: ``1`` is not ``true``, and the empty text is not "no value"."""
-    return type(one) is type(other) and one == other
 
 
 def signed(case: Case) -> None:
@@ -153,7 +151,7 @@ def why_not_entitled(
         return "this person has no access any more"
     fields = change.fields if change is not None else proposal.fields
     for name in (f.name if isinstance(f, FieldWrite) else f.field for f in fields):
-        rule = _rule_of(facts.policy, proposal, name)
+        rule = rule_of(facts.policy, proposal, name)
         roles = frozenset(rule.roles) if rule is not None else frozenset({"approver"})
         if not standing.roles & roles:
             return f"approving {name} needs the role {' or '.join(sorted(roles))}"
@@ -177,25 +175,17 @@ def is_solo(facts: Facts) -> bool:
 def field_is_listed(case: Case) -> None:
     """The policy in force now lists every field, for a person's review."""
     for field in case.change.fields:
-        rule = _rule_of(case.facts.policy, case.proposal, field.name)
+        rule = rule_of(case.facts.policy, case.proposal, field.name)
         if rule is None or rule.mode not in {Mode.REVIEW, Mode.TWO_PERSON}:
             raise NotApproved(
                 f"the policy in force does not list {field.name}", rule="field-is-listed"
             )
 
 
-def not_dry_run(case: Case) -> None:
-    """A field at stage dry-run goes this far and no further; sandbox has its own account."""
-    for field in case.change.fields:
-        rule = _rule_of(case.facts.policy, case.proposal, field.name)
-        if rule is None or rule.stage is not Stage.LIVE:
-            raise NotApproved(f"{field.name} is not at stage live: not written", rule="dry-run")
-
-
 def value_fits(case: Case) -> None:
     """Each final value, edited ones included, passes the policy and changes something."""
     for field in case.change.fields:
-        rule = _rule_of(case.facts.policy, case.proposal, field.name)
+        rule = rule_of(case.facts.policy, case.proposal, field.name)
         problem = "is not listed" if rule is None else check(rule, field.after)
         # What stood in the CRM before our own write may always be put back as it was.
         restores = case.facts.restores or {}
@@ -254,7 +244,7 @@ def cooling_off(policy: Policy | None) -> timedelta:
 
 def needs_two(policy: Policy | None, proposal: Proposal, fields: list[str]) -> bool:
     """Whether one of these fields needs two approvers."""
-    rules = [_rule_of(policy, proposal, name) for name in fields]
+    rules = [rule_of(policy, proposal, name) for name in fields]
     return any(rule is not None and rule.mode is Mode.TWO_PERSON for rule in rules)
 
 
@@ -272,7 +262,7 @@ def _person(approver: str, facts: Facts) -> str:
 def within_caps(case: Case) -> None:
     """No more writes of a field per hour and day than the policy allows."""
     for field in case.change.fields:
-        rule = _rule_of(case.facts.policy, case.proposal, field.name)
+        rule = rule_of(case.facts.policy, case.proposal, field.name)
         written = (case.facts.written or {}).get(field.name, Written())
         if rule is None:
             raise NotApproved(f"{field.name} has no limit set", rule="within-caps")
@@ -337,12 +327,6 @@ def still_current(case: Case) -> None:
             )
 
 
-def _rule_of(policy: Policy | None, proposal: Proposal, field: str) -> FieldRule | None:
-    if policy is None:
-        return None
-    return policy.rule(proposal.record.crm, proposal.record.type, field)
-
-
 INTEND: tuple[Rule, ...] = (
     same_text,
     signed,
@@ -357,7 +341,7 @@ SEND: tuple[Rule, ...] = (
     writing_allowed,
     credential_fits,
     *INTEND,
-    not_dry_run,
+    stage,
     within_caps,
     receipt_holds,
 )

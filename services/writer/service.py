@@ -26,7 +26,13 @@ from services.writer.signing import decision_keys, load_signer, log_keys
 from services.writer.tables import metadata, notice, outbox
 from shared.bell import Bell
 from shared.crm import readers
-from shared.crm.accounts import Account, accounts_of
+from shared.crm.accounts import (
+    Account,
+    accounts_of,
+    require_apart,
+    sandboxes_of,
+    with_built_in,
+)
 from shared.crm.demo import CRM, DemoReader
 from shared.crm.grant_settings import ReadGrantSettings, WriteGrantSettings
 from shared.crm.handoff import VENDOR
@@ -81,6 +87,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
         people=people.all,
         readers=_readers(settings, engine, timeout=2.0),
         signer=load_signer(settings.keys_dir),
+        sandboxes=sandboxes_of(accounts_of(settings.crms_read)),
     )
 
 
@@ -100,6 +107,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
             people=people.all,
             decision_keys=decision_keys(settings.keys_dir),
             log_keys=lambda: log_keys(settings.keys_dir),
+            sandboxes=found.sandboxes,
         ),
         readers=found.readers,
         writers=found.writers,
@@ -120,17 +128,27 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
 
 @dataclass(frozen=True, kw_only=True)
 class Connectors:
-    """Both sides of every CRM account, and the vendor of each, by name."""
+    """Both sides of every CRM account, and the vendor of each, by name.
+
+    ``sandboxes`` names by live account the one that stands in for it.
+    """
 
     readers: Mapping[str, ReadsRecords]
     writers: Mapping[str, WritesRecords]
     vendors: Mapping[str, str]
+    sandboxes: Mapping[str, str]
 
 
 def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -> Connectors:
     """Raises `ConfigurationError` for an account that cannot be."""
     accounts = accounts_of(settings.crms_read)
-    written = accounts_of(settings.crms_write, settings.write_grants())
+    written = with_built_in(
+        accounts_of(settings.crms_write, settings.write_grants()),
+        url=settings.crm_url,
+        token=settings.crm_write_token,
+    )
+    sandboxes = sandboxes_of(accounts)
+    require_apart(written, sandboxes)
     others = {one.name: _writer(one, engine) for one in written}
     demo = DemoWriter(settings.crm_url, settings.crm_write_token)
     shelves = {name: Shelf(name, one, engine, now) for name, one in others.items()}
@@ -138,13 +156,18 @@ def connectors(settings: WorkerSettings, engine: Any, *, timeout: float = 5.0) -
         readers=_readers(settings, engine, timeout=timeout),
         writers=ByCrm({CRM: demo, **shelves}),
         vendors={CRM: CRM, **{one.name: one.vendor for one in accounts}},
+        sandboxes=sandboxes,
     )
 
 
 def _readers(
     settings: WebSettings | WorkerSettings, engine: Any, *, timeout: float
 ) -> ByCrm[ReadsRecords]:
-    accounts = accounts_of(settings.crms_read, settings.read_grants())
+    accounts = with_built_in(
+        accounts_of(settings.crms_read, settings.read_grants()),
+        url=settings.crm_url,
+        token=settings.crm_read_token,
+    )
     others = readers(accounts, timeout=timeout)
     demo = DemoReader(settings.crm_url, settings.crm_read_token, timeout=timeout)
     shelves = {name: ShelfReader(one, engine, now) for name, one in others.items()}

@@ -94,6 +94,7 @@ def insert_proposal(db: Connection, proposal: Proposal, origin: Origin, risk: st
         "body": to_json(dump(ProposalSchema, proposal)),
         "follows": proposal.follows,
         "undoes": proposal.undoes,
+        "promotes": proposal.promotes,
     }
     if not insert_new(db, proposals, [row]):
         return False

@@ -47,6 +47,7 @@ proposals = Table(
     Column("body", Text, nullable=False),
     Column("follows", _ID, index=True),
     Column("undoes", _ID, index=True),
+    Column("promotes", _ID, index=True),
     Column("superseded_by", _ID),
     Column("decided_by", _ID),
     Column("decided_at", _AT),
@@ -123,6 +124,8 @@ changes = Table(
     Column("finished_at", _AT),
     Column("grant_id", _ID),
     Column("undone_by", _ID),
+    # The sandbox account of a trial; empty where the live record is written.
+    Column("tried_in", _ID),
     Index("changes_by_state", "state", "updated_at"),
 )
 
@@ -293,6 +296,16 @@ hand_offs = Table(
     Column("begun_at", _AT, nullable=False),
     Column("settled_at", _AT),
     Column("settled_by", _ID),
+)
+
+# The record of a sandbox account that stands in for a live one when a change is tried.
+stand_ins = Table(
+    "stand_ins",
+    metadata,
+    Column("record", _ID, primary_key=True),
+    Column("account", _ID, primary_key=True),
+    Column("stand_in", _ID, nullable=False),
+    Column("known_at", _AT, nullable=False),
 )
 
 # The last examination of each CRM account. ``problem``: why nothing is written to it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.writer.rules import is_same
+from services.writer.case import is_same
 from services.writer.schemas import Choice
 from shared.domain.decision import FieldDecision, FieldVerdict
 from shared.domain.proposal import FieldChange, Proposal

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.writer.views_of_changes import ChangeView, TrialView
 from shared.domain.schema import Scalar
 
 
@@ -36,7 +37,7 @@ class CardRow:
 
     ``risk`` is ``normal`` or ``sensitive`` (two approvers). ``state`` is pending, approved,
     rejected, superseded or expired. ``flags`` are those of the proposal and the event plus
-    ``second_round``, ``undo``, ``draft``, ``late``.
+    ``second_round``, ``undo``, ``draft``, ``late``, ``trial``, ``promotion``.
     """
 
     id: str
@@ -207,55 +208,15 @@ class DecisionLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteLine:
-    field: str
-    before: Scalar
-    after: Scalar
-    read_back: Scalar
-    corrected_to: Scalar = None
-    is_corrected: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangeView:
-    """What became of an approval. ``headline`` is a sentence such as "approved, not yet written".
-
-    ``state`` is intended, sent, unknown, applied, failed or stale. ``undo`` is ``None`` where the
-    old value can be proposed back, otherwise the reason why not. ``waits_for_word``: a person does
-    it in a CRM without an API and says so here; ``done_by`` and ``done_at`` are who did, and when.
-    """
-
-    id: str
-    proposal_id: str
-    record: str
-    state: str
-    headline: str
-    advice: str | None
-    rule: str | None
-    detail: str | None
-    held: str | None
-    attempts: int
-    fields: tuple[WriteLine, ...]
-    waits_for_word: bool
-    done_by: str | None
-    done_at: datetime | None
-    intended_at: datetime
-    sent_at: datetime | None
-    read_at: datetime | None
-    matches: bool | None
-    receipt_seq: int | None
-    undo: str | None
-    undone_by: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Card:
     """Everything one card shows except the live values.
 
     ``card_digest`` is what an approval signs as long as the live values equal ``before``.
     ``guarantee`` says what the CRM does when somebody changes the record in the same moment.
     ``blocked`` says why this person cannot approve (``None``: they can). ``solo_wait`` is the
-    time from which the only approver of a firm may take the second look.
+    time from which the only approver of a firm may take the second look. ``tries_in`` is the
+    sandbox that an approval would write to in place of the record's CRM; ``tried`` is the trial
+    whose values the card would promote, so that they cannot be edited.
     """
 
     row: CardRow
@@ -281,6 +242,8 @@ class Card:
     follows: str | None
     superseded_by: str | None
     undoes: str | None
+    tries_in: str | None = None
+    tried: TrialView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +335,8 @@ class StopView:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRow:
+    """``sandbox`` is the account that a field at stage sandbox is written to."""
+
     crm: str
     object: str
     field: str
@@ -383,6 +348,7 @@ class PolicyRow:
     expires_hours: int
     per_hour: int | None
     per_day: int | None
+    sandbox: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

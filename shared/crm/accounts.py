@@ -6,8 +6,8 @@ import ipaddress
 import math
 import socket
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +16,12 @@ from shared.crm.grants import Grants
 from shared.errors import ConfigurationError
 
 FILE_ENDING: Final = "_file"
+# The CRM that is part of this product, and what needs no account file to be reached.
+BUILT_IN: Final = "demo"
+# A vendor without an API: nothing can be tried there, nor stand in for it.
+BY_HAND: Final = "handoff"
+# Each of these belongs to one account of its vendor.
+TOKENS: Final = ("token", "refresh_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,68 @@ def accounts_of(text: str, grants: Grants | None = None) -> tuple[Account, ...]:
         # Its own words may quote what stands there.
         raise ConfigurationError("the file of CRM accounts is no TOML") from error
     return tuple(_account(name, table, grants) for name, table in tables.items())
+
+
+def sandboxes_of(accounts: Iterable[Account]) -> Mapping[str, str]:
+    """By the name of each live account the one that stands in for it, if any.
+
+    Raises `ConfigurationError` where an account stands in for itself, for one that there is not,
+    for one that stands in itself or has no API, or beside another.
+    """
+    known = {one.name: one for one in accounts}
+    found: dict[str, str] = {}
+    for one in known.values():
+        if one.sandbox_of is None:
+            continue
+        if why := _why_no_sandbox(one, known, found):
+            raise ConfigurationError(f"the CRM account [{one.name}]: {why}")
+        found[one.sandbox_of] = one.name
+    require_apart(known.values(), found)
+    return found
+
+
+def require_apart(accounts: Iterable[Account], sandboxes: Mapping[str, str]) -> None:
+    """Raises `ConfigurationError` where a sandbox has the very token of its live account."""
+    known = {one.name: one for one in accounts}
+    for live, sandbox in sandboxes.items():
+        if live not in known or sandbox not in known:
+            continue
+        for option in TOKENS:
+            token = known[live].options.get(option)
+            if token and token == known[sandbox].options.get(option):
+                raise ConfigurationError(
+                    f"the CRM account [{sandbox}]: {option} is that of [{live}], so trials would"
+                    " reach the live account"
+                )
+
+
+def _why_no_sandbox(
+    one: Account, known: Mapping[str, Account], found: Mapping[str, str]
+) -> str | None:
+    of = str(one.sandbox_of)
+    live = known.get(of)
+    if of == one.name or (live is None and of != BUILT_IN):
+        return f"sandbox_of names no other account: {of}"
+    if live is not None and live.sandbox_of is not None:
+        return f"sandbox_of names {of}, which is a sandbox itself"
+    if BY_HAND in {one.vendor, live.vendor if live else None}:
+        return f"nothing can be tried by hand: {of} and {one.name} both need an API"
+    if one.vendor not in {BUILT_IN, live.vendor if live else BUILT_IN}:
+        return f"its vendor is neither that of {of} nor {BUILT_IN}"
+    if of == one.vendor == BUILT_IN and "url" not in one.options:
+        return "the built-in CRM cannot stand in for itself: it needs another url"
+    if of in found:
+        return f"{found[of]} stands in for {of} already"
+    return None
+
+
+def with_built_in(accounts: Iterable[Account], *, url: str, token: str) -> tuple[Account, ...]:
+    """The accounts, those in the built-in CRM with its address and token where they name none."""
+    own = {"url": url, "token": token}
+    return tuple(
+        replace(one, options={**own, **one.options}) if one.vendor == BUILT_IN else one
+        for one in accounts
+    )
 
 
 def _account(name: str, table: Any, grants: Grants | None) -> Account:

@@ -32,11 +32,13 @@ _NEUTRAL_TYPES = {"long_text": "text", "bool": "boolean"}
 class DemoReader:
     """Reads with a token that cannot write. ``timeout`` is in seconds, for a whole exchange.
 
+    ``crm`` is another name than its own where an account of it stands in for another CRM.
+
     Every method raises `NotFound` where there is no such record, `Rejected` where the CRM refuses
     the question or the token, and `CRMUnavailable` where it is down, too slow or asks us to wait.
     """
 
-    crm = CRM
+    crm: str = CRM
     people = "contacts"
     object_types = ("contacts", "deals")
     problem: ClassVar[str | None] = None
@@ -54,7 +56,9 @@ class DemoReader:
         *,
         timeout: float = 2.0,
         clock: Callable[[], datetime] = now,
+        crm: str = CRM,
     ) -> None:
+        self.crm = crm
         self._client = Client(
             base_url,
             bearer(token),
@@ -65,12 +69,13 @@ class DemoReader:
 
     @classmethod
     def of(cls, account: Account, timeout: float) -> Self:
-        return cls(account.need("url"), account.need("token"), timeout=timeout)
+        url, token = account.need("url"), account.need("token")
+        return cls(url, token, timeout=timeout, crm=account.name)
 
     @understood()
     def read(self, ref: RecordRef) -> Reading:
         """The record now, without its history."""
-        return self._reading(self._get(record_path(ref)))
+        return self._reading(self._get(record_path(ref, self.crm)))
 
     @understood()
     def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
@@ -83,14 +88,15 @@ class DemoReader:
     @understood()
     def history(self, ref: RecordRef) -> tuple[HistoryItem, ...]:
         """Notes and changes in words, the newest first."""
-        data = self._get(record_path(ref) + "/history")
-        items = [*_notes(data["notes"]), *_changes_in_words(data["changes"])]
+        data = self._get(record_path(ref, self.crm) + "/history")
+        items = [*_notes(data["notes"]), *_changes_in_words(data["changes"], self.crm)]
         return tuple(sorted(items, key=lambda item: item.at, reverse=True))
 
     @understood()
     def field_changes(self, ref: RecordRef) -> list[CrmChange]:
         """Who changed which field, from what to what, the newest first."""
-        return [change_of(row) for row in self._get(record_path(ref) + "/history")["changes"]]
+        rows = self._get(record_path(ref, self.crm) + "/history")["changes"]
+        return [change_of(row, self.crm) for row in rows]
 
     @understood()
     def search(
@@ -116,7 +122,7 @@ class DemoReader:
         for key in _SEARCH_KEYS:
             if rows := self._get("/api/search", {key: text})["results"]:
                 why = f"found by {key.replace('_', ' ')}"
-                return [_candidate(row, why) for row in rows]
+                return [_candidate(row, why, self.crm) for row in rows]
         return []
 
     @understood()
@@ -138,7 +144,7 @@ class DemoReader:
         """Contacts and open drafts that a new contact with these fields might repeat, and why."""
         known = {key: str(value) for key in _DUPLICATE_KEYS if (value := fields.get(key))}
         rows = self._get("/api/duplicates", known)["results"]
-        return [_candidate(row, row["reason"]) for row in rows]
+        return [_candidate(row, row["reason"], self.crm) for row in rows]
 
     @understood()
     def changes_by_us(self, since: datetime) -> list[CrmChange]:
@@ -147,7 +153,7 @@ class DemoReader:
         after = 0
         for _ in range(MOST_PAGES):
             page = self._get("/api/changes", {"since": rfc3339(since), "after": str(after)})
-            found += [change_of(row) for row in page["changes"]]
+            found += [change_of(row, self.crm) for row in page["changes"]]
             if page["next"] is None:
                 return found
             after = page["next"]
@@ -159,7 +165,7 @@ class DemoReader:
         return tuple(self._get("/api/me")["scopes"])
 
     def _reading(self, row: Mapping[str, Any]) -> Reading:
-        ref = RecordRef(crm=CRM, type=row["type"], id=row["id"])
+        ref = RecordRef(crm=self.crm, type=row["type"], id=row["id"])
         return Reading(
             ref=ref,
             title=row["title"],
@@ -176,17 +182,17 @@ class DemoReader:
         return answer.data
 
 
-def record_path(ref: RecordRef) -> str:
+def record_path(ref: RecordRef, crm: str) -> str:
     """Raises `NotFound` for a record that this CRM cannot have."""
-    if ref.crm != CRM or ref.type not in OBJECTS:
+    if ref.crm != crm or ref.type not in OBJECTS:
         raise NotFound(f"the demo CRM has no {ref.crm}/{ref.type}")
     return path_of("/api/{type}/{id}", type=ref.type, id=ref.id)
 
 
-def change_of(row: Mapping[str, Any]) -> CrmChange:
+def change_of(row: Mapping[str, Any], crm: str) -> CrmChange:
     """One line of history. Raises `KeyError` and the like for another shape."""
     return CrmChange(
-        ref=RecordRef(crm=CRM, type=row["type"], id=row["id"]),
+        ref=RecordRef(crm=crm, type=row["type"], id=row["id"]),
         kind=row["kind"],
         field=row["field"],
         old=scalar(row["old"]),
@@ -197,8 +203,8 @@ def change_of(row: Mapping[str, Any]) -> CrmChange:
     )
 
 
-def _candidate(row: Mapping[str, Any], why: str) -> Candidate:
-    ref = RecordRef(crm=CRM, type=row["type"], id=row["id"])
+def _candidate(row: Mapping[str, Any], why: str, crm: str) -> Candidate:
+    ref = RecordRef(crm=crm, type=row["type"], id=row["id"])
     return Candidate(record=ref, title=row["title"], why=why)
 
 
@@ -224,8 +230,8 @@ def _notes(rows: list[dict[str, Any]]) -> list[HistoryItem]:
     ]
 
 
-def _changes_in_words(rows: list[dict[str, Any]]) -> list[HistoryItem]:
-    return [_change_in_words(change_of(row)) for row in rows]
+def _changes_in_words(rows: list[dict[str, Any]], crm: str) -> list[HistoryItem]:
+    return [_change_in_words(change_of(row, crm)) for row in rows]
 
 
 def _change_in_words(change: CrmChange) -> HistoryItem:

@@ -24,12 +24,17 @@ class FieldWrite:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """``fields`` are sorted by name. ``decisions`` are the ids of the approvals it rests on."""
+    """``fields`` are sorted by name. ``decisions`` are the ids of the approvals it rests on.
+
+    ``account`` is the CRM account that is written: the record's own, or the sandbox that stands in
+    for it. ``promotes`` names the trial that this change carries to the live record.
+    """
 
     id: str
     proposal_id: str
     event_id: str
     kind: ProposalKind
+    account: str
     record: RecordRef
     record_version: str | None
     fields: tuple[FieldWrite, ...]
@@ -38,12 +43,18 @@ class Change:
     proposer: str
     expires_at: datetime
     decisions: tuple[str, ...] = ()
+    promotes: str | None = None
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is written to a sandbox and not to the live record."""
+        return self.account != self.record.crm
 
     def digest(self) -> str:
         """Hex digest of the bytes that will be sent; who decided is signed beside it."""
         data = dump(ChangeSchema, self)
         del data["decisions"]
-        return digest(data, kind="crm-change/v1")
+        return digest(data, kind="crm-change/v2")
 
 
 class FieldWriteSchema(Schema):
@@ -62,6 +73,7 @@ class ChangeSchema(Schema):
     proposal_id = fields.String()
     event_id = fields.String()
     kind = fields.Enum(ProposalKind, by_value=True)
+    account = fields.String()
     record = fields.Nested(RecordRefSchema)
     record_version = fields.String(allow_none=True)
     fields_ = fields.List(fields.Nested(FieldWriteSchema), data_key="fields", attribute="fields")
@@ -70,3 +82,4 @@ class ChangeSchema(Schema):
     proposer = fields.String()
     expires_at = Instant()
     decisions = fields.List(fields.String())
+    promotes = fields.String(allow_none=True)

@@ -52,8 +52,8 @@ class Decision:
     """``card_digest`` is what was shown, ``change_digest`` what may be written (approvals only).
 
     ``signature`` is base64 Ed25519 by ``key_id`` over `signed_bytes`. ``right_record`` is the
-    record a person named when they rejected as "wrong customer". ``seconds`` is how long the
-    card was open.
+    record a person named when they rejected as "wrong customer". ``promotes`` names the trial that
+    the person decided to carry to the live record. ``seconds`` is how long the card was open.
     """
 
     id: str
@@ -72,6 +72,7 @@ class Decision:
     reason: Reason | None = None
     comment: str | None = None
     right_record: RecordRef | None = None
+    promotes: str | None = None
     seconds: int = 0
     key_id: str = ""
     signature: str = ""
@@ -121,6 +122,7 @@ class DecisionSchema(Noun):
     reason = fields.Enum(Reason, by_value=True, load_default=None, allow_none=True)
     comment = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=2000))
     right_record = fields.Nested(RecordRefSchema, load_default=None, allow_none=True)
+    promotes = fields.String(load_default=None, allow_none=True)
     seconds = Whole(load_default=0)
     key_id = fields.String(required=True)
     signature = fields.String(required=True)

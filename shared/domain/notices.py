@@ -145,12 +145,17 @@ class ChangeField(Notice):
 
 
 class ChangeIntended(Notice):
-    """The consumer's view of a `Change`: its keys and its digest are all in the ledger."""
+    """The consumer's view of a `Change`: its keys and its digest are all in the ledger.
+
+    In all messages about changes ``account`` is the CRM account that is written. Where it is not
+    the record's own, this is a trial in a sandbox.
+    """
 
     id = fields.String(required=True, validate=ID)
     proposal_id = fields.String(required=True, validate=ID)
     event_id = fields.String(required=True, validate=ID)
     kind = fields.String(required=True)
+    account = fields.String(load_default=None, allow_none=True)
     record = fields.Nested(RecordRefSchema, required=True)
     record_version = fields.String(required=True, allow_none=True)
     fields_ = fields.List(
@@ -161,6 +166,7 @@ class ChangeIntended(Notice):
     proposer = fields.String(required=True)
     expires_at = Instant(required=True)
     decisions = fields.List(fields.String(), required=True)
+    promotes = fields.String(load_default=None, allow_none=True)
 
 
 class FieldResult(Notice):
@@ -176,6 +182,7 @@ class ChangeApplied(Notice):
     """``matches`` is false where the CRM altered a value: a difference, not a success.
 
     Where a person did it in a CRM that nobody can read, ``read_at`` and ``matches`` are ``null``.
+    ``stand_in`` is the record of the sandbox that a trial was written to.
     """
 
     change_id = fields.String(required=True, validate=ID)
@@ -189,6 +196,8 @@ class ChangeApplied(Notice):
     version = fields.String(required=True, allow_none=True)
     matches = fields.Boolean(required=True, allow_none=True)
     attempts = Whole(required=True)
+    account = fields.String(load_default=None, allow_none=True)
+    stand_in = fields.Nested(RecordRefSchema, load_default=None, allow_none=True)
 
 
 class ChangeFailed(Notice):
@@ -200,6 +209,7 @@ class ChangeFailed(Notice):
     rule = fields.String(required=True, validate=ID)
     detail = fields.String(required=True)
     advice = fields.String(required=True)
+    account = fields.String(load_default=None, allow_none=True)
 
 
 class StaleField(Notice):
@@ -218,6 +228,7 @@ class ChangeStale(Notice):
         fields.Nested(StaleField), required=True, data_key="fields", attribute="fields"
     )
     changed_by = fields.String(required=True, allow_none=True)
+    account = fields.String(load_default=None, allow_none=True)
 
 
 class ChangeUnknown(Notice):
@@ -227,6 +238,7 @@ class ChangeUnknown(Notice):
     proposal_id = fields.String(required=True, validate=ID)
     record = fields.Nested(RecordRefSchema, required=True)
     detail = fields.String(required=True)
+    account = fields.String(load_default=None, allow_none=True)
 
 
 class ChangeVerified(Notice):

@@ -70,7 +70,8 @@ class Proposal:
     """``record.id`` is ``new`` for a draft. ``fields`` are sorted by name.
 
     ``undoes`` names the change this proposal would put back; ``follows`` the proposal whose
-    fields it takes over (superseding, another round).
+    fields it takes over (superseding, another round). ``promotes`` names the trial whose values it
+    would carry to the live record.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Proposal:
     round: int = 1
     follows: str | None = None
     undoes: str | None = None
+    promotes: str | None = None
     flags: tuple[str, ...] = ()
 
     def digest(self) -> str:
@@ -145,4 +147,5 @@ class ProposalSchema(Noun):
     round = Whole(load_default=1)
     follows = fields.String(load_default=None, allow_none=True)
     undoes = fields.String(load_default=None, allow_none=True)
+    promotes = fields.String(load_default=None, allow_none=True)
     flags = Many(fields.String(), load_default=())

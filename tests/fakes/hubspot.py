@@ -101,6 +101,7 @@ class HubSpot:
         self.token_seconds = 1800.0
         self.tokens_given = 0
         self.limit = limit
+        self.portal = "44237313"
         self.times: deque[float] = deque()
         self.log: list[tuple[str, str, int]] = []
         self.forbidden = 0
@@ -495,7 +496,7 @@ class HubSpot:
             "createdAt": rfc3339(record.created),
             "updatedAt": rfc3339(record.updated),
             "archived": False,
-            "url": f"https://app.hubspot.com/contacts/44237313/record/0-1/{record.id}",
+            "url": f"https://app.hubspot.com/contacts/{self.portal}/record/0-1/{record.id}",
         }
         if history := list(history):
             row["propertiesWithHistory"] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.writer import acts, cards, queries, schemas
-from services.writer.views import ChangeView
+from services.writer.views_of_changes import ChangeView
 from shared.domain.decision import FieldVerdict, Reason
 from shared.domain.proposal import FieldChange, ProposalKind
 from shared.domain.record import RecordRef

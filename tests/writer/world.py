@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -351,8 +351,13 @@ def running_world(
     ),
     write_timeout: float = 10.0,
     connect: Callable[[Any, Clock], tuple[dict[str, Any], dict[str, Any]]] | None = None,
+    vendors: Mapping[str, str] | None = None,
+    sandboxes: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
-    """``connect`` gives readers and writers of another CRM for an engine and a clock."""
+    """``connect`` gives readers and writers of another CRM for an engine and a clock.
+
+    ``sandboxes`` names by live account the one that stands in for it.
+    """
     clock = Clock()
     (folder / "policy.toml").write_text(policy or policy_text())
     keys = folder / "keys"
@@ -366,7 +371,9 @@ def running_world(
     engine = open_database(fresh_database(folder, "writer"))
     metadata.create_all(engine)
     units = UnitOfWork(engine=engine, outbox=outbox, clock=clock, bell=Bell(folder=folder))
-    with running_crm(folder) as crm:
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        crm = stack.enter_context(running_crm(folder))
         others = connect(engine, clock) if connect else ({}, {})
         demo = DemoReader(crm.url, READ, timeout=2.0, clock=clock)
         linked: Any = ByCrm({"demo": demo, **others[0]})
@@ -379,10 +386,12 @@ def running_world(
                 people=accounts.all,
                 decision_keys=decision_keys(keys),
                 log_keys=lambda: (log.vkey,),
+                sandboxes=sandboxes or {},
             ),
             readers=linked,
             writers=ByCrm({"demo": DemoWriter(crm.url, WRITE, timeout=write_timeout), **others[1]}),
             policy_file=folder / "policy.toml",
+            vendors=vendors or {},
         )
         web = WebDeps(
             engine=engine,
@@ -392,6 +401,7 @@ def running_world(
             people=accounts.all,
             readers=linked,
             signer=load_signer(keys),
+            sandboxes=sandboxes or {},
         )
         require_policy(worker)
         yield World(
@@ -403,4 +413,3 @@ def running_world(
             worker=worker,
             log=log,
         )
-    engine.dispose()

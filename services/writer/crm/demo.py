@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.sending import Sender, confirm
+from shared.crm.accounts import Account
 from shared.crm.authorization import bearer
 from shared.crm.demo import CALLS_PER_SECOND, CRM, change_of
 from shared.crm.metadata import CrmChange
 from shared.crm.pace import Pace
 from shared.crm.transport import Answer, understood
+from shared.domain import ids
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, Rejected
@@ -34,17 +36,19 @@ _LIVE = frozenset({"contacts", "deals"})
 class DemoWriter:
     """Writes with the write token. ``timeout`` is in seconds, for a whole exchange.
 
+    ``crm`` is another name than its own where an account of it stands in for another CRM.
+
     Every write raises `Rejected` (`NotFound`, `StaleRecord`) where the CRM refused it,
     `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
     where nobody can say; then `find` tells.
     """
 
-    crm = CRM
     is_conditional = True
     marks_updates = True
     problem: ClassVar[str | None] = None
 
-    def __init__(self, base_url: str, token: str, *, timeout: float = 10.0) -> None:
+    def __init__(self, base_url: str, token: str, *, timeout: float = 10.0, crm: str = CRM) -> None:
+        self.crm = crm
         self._sender = Sender(
             base_url,
             bearer(token),
@@ -53,6 +57,10 @@ class DemoWriter:
             pace=Pace(CALLS_PER_SECOND, CALLS_PER_SECOND),
             judge=_judged,
         )
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        return cls(account.need("url"), account.need("token"), crm=account.name)
 
     def update(
         self,
@@ -63,7 +71,7 @@ class DemoWriter:
         version: str | None = None,
     ) -> None:
         """Set these fields; with ``version`` only while the record is still at it."""
-        if ref.crm != CRM or ref.type not in _LIVE:
+        if ref.crm != self.crm or ref.type not in _LIVE:
             raise Rejected(f"the demo CRM has no live {ref.crm}/{ref.type}")
         row = self._write(
             "PATCH",
@@ -88,24 +96,33 @@ class DemoWriter:
 
         The CRM knows no idempotent create: `find` the change before a second try.
         """
-        if ref.crm != CRM or ref.type != "drafts":
+        if ref.crm != self.crm or ref.type != "drafts":
             raise Rejected(f"the demo CRM keeps no drafts in {ref.crm}/{ref.type}")
         body = {"type": "contacts", "fields": dict(fields), "change_id": change_id}
         row = self._write("POST", "/api/drafts", body)
         said = ("drafts", change_id, True)
         confirm(lambda: (row["type"], row["change_id"], bool(row["id"])), said)
-        return _ref(row)
+        return self._ref(row)
+
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A new contact, by way of a draft; whichever of them an earlier try made is found."""
+        drafted = ids.derive("change", change_id, "draft")
+        draft = self.find(drafted)
+        if draft is None:
+            new = RecordRef(crm=self.crm, type="drafts", id="new")
+            draft = self.create_draft(new, fields, change_id=drafted)
+        return self.promote(draft, change_id=change_id)
 
     def promote(self, draft: RecordRef, *, change_id: str) -> RecordRef:
         """The live contact that the draft became; one that an earlier try made is found."""
-        _require_draft(draft)
+        self._require_draft(draft)
         if (made := self.promoted(change_id)) is not None:
             return made
         data = self._close_draft("/api/drafts/{id}/promote", draft, change_id)
         contact = data.get("contact") or {}
         said = (change_id, True)
         confirm(lambda: (contact["change_id"], bool(contact["type"] and contact["id"])), said)
-        return _ref(contact)
+        return self._ref(contact)
 
     def promoted(self, change_id: str) -> RecordRef | None:
         """The live contact that this act has made, if it has. Raises `CRMUnavailable`."""
@@ -119,7 +136,7 @@ class DemoWriter:
         """Every line of the CRM's history that carries this change. Raises `CRMUnavailable`."""
         with understood():
             data = self._read("/api/changes", {"change_id": change_id})
-            return [change_of(row) for row in data["changes"]]
+            return [change_of(row, self.crm) for row in data["changes"]]
 
     def find(self, change_id: str) -> RecordRef | None:
         """The record that this change has touched, or made. Raises `CRMUnavailable`."""
@@ -132,7 +149,7 @@ class DemoWriter:
             return tuple(self._read("/api/me", {})["scopes"])
 
     def _close_draft(self, template: str, draft: RecordRef, change_id: str) -> dict[str, Any]:
-        _require_draft(draft)
+        self._require_draft(draft)
         data = self._write("POST", template, {"change_id": change_id}, id=draft.id)
         confirm(lambda: (data["draft"]["id"], data["draft"]["change_id"]), (draft.id, change_id))
         return data
@@ -152,15 +169,13 @@ class DemoWriter:
             raise OutcomeUnknown(answer.reason)
         return answer.data
 
+    def _require_draft(self, draft: RecordRef) -> None:
+        if draft.crm != self.crm or draft.type != "drafts":
+            raise Rejected(f"{draft} is no draft of the demo CRM")
 
-def _require_draft(draft: RecordRef) -> None:
-    if draft.crm != CRM or draft.type != "drafts":
-        raise Rejected(f"{draft} is no draft of the demo CRM")
+    def _ref(self, row: Mapping[str, Any]) -> RecordRef:
+        return RecordRef(crm=self.crm, type=str(row["type"]), id=str(row["id"]))
 
 
 def _judged(answer: Answer) -> Rejected | None:
     return StaleRecord(answer.reason) if answer.status == 412 else None
-
-
-def _ref(row: Mapping[str, Any]) -> RecordRef:
-    return RecordRef(crm=CRM, type=str(row["type"]), id=str(row["id"]))

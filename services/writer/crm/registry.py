@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from services.writer.crm.demo import DemoWriter
 from services.writer.crm.hubspot import HubSpotWriter
 from services.writer.crm.jobber import JobberWriter
 from services.writer.crm.pipedrive import PipedriveWriter
@@ -56,6 +57,7 @@ class Writer(Protocol):
 
 # By vendor: makes the writer of an account.
 WRITERS: dict[str, Callable[[Account], Writer]] = {
+    "demo": DemoWriter.of,
     "hubspot": HubSpotWriter.of,
     "jobber": JobberWriter.of,
     "pipedrive": PipedriveWriter.of,

@@ -72,6 +72,10 @@ class Shelf:
             insert_new(db, own_drafts, [row])
         return RecordRef(crm=self._crm, type=DRAFTS, id=change_id)
 
+    def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
+        """A live person at once: for a sandbox, where nothing has to wait."""
+        return self._writer.create(fields, change_id=change_id)
+
     def find(self, change_id: str) -> RecordRef | None:
         """The draft that this change has made or discarded, else what the CRM knows of it."""
         with reading(self._engine) as db:
