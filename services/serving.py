@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -184,8 +185,6 @@ def serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
     Who sends nothing for some seconds is closed, and a thousand of them do no harm: `select` could
     not look at more than 1,023 and would end the process.
     """
-    import contextlib
-
     from waitress.server import create_server
 
     from shared.processes import allow_many_connections
@@ -202,6 +201,6 @@ def serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
         cleanup_interval=2,
         ident="countersign",
     )
-    signal.signal(signal.SIGTERM, lambda *_: server.close())
-    with contextlib.suppress(OSError):
-        server.run()
+    # Closing it would wait for every connection that somebody keeps open.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    server.run()

@@ -31,16 +31,20 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    """Of a server whose shell left it 1,024 open files."""
-    port = free_port()
+def server(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Its shell left it 1,024 open files."""
     command = [sys.executable, "-c", SERVER, str(port), str(LIMIT)]
     with subprocess.Popen(command, cwd=ROOT) as server:
         try:
             eventually(lambda: answer(port))
-            yield port
+            yield server
         finally:
             server.terminate()
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +62,7 @@ def answer(port: int) -> bytes:
     return b""
 
 
+@pytest.mark.usefixtures("server")
 def test_more_connections_than_select_can_hold_keep_nobody_out(port: int) -> None:
     with ExitStack() as stack:
         for _ in range(HELD):
@@ -65,6 +70,7 @@ def test_more_connections_than_select_can_hold_keep_nobody_out(port: int) -> Non
         assert answer(port) == b"HTTP/1.1 200"
 
 
+@pytest.mark.usefixtures("server")
 def test_who_sends_nothing_more_is_closed(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as sender:
         sender.sendall(GET[:20])
@@ -72,3 +78,13 @@ def test_who_sends_nothing_more_is_closed(port: int) -> None:
         began = time.monotonic()
         sender.recv(1)
         assert 5 < time.monotonic() - began < 12
+
+
+def test_it_ends_although_somebody_keeps_a_connection(
+    server: subprocess.Popen[bytes], port: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as kept:
+        kept.sendall(GET.replace(b"close", b"keep-alive"))
+        assert kept.recv(12) == b"HTTP/1.1 200"
+        server.terminate()
+        assert server.wait(4) == 0

@@ -350,7 +350,7 @@ class ConnectorCases(PathCases):
             assert method in {"GET", "POST", "PATCH", "PUT"}, (method, path)
             assert not any(word in path.lower() for word in forbidden), (method, path)
         with pytest.raises(Rejected):
-            sender._send("DELETE", "/anything", {})
+            sender._renewed("DELETE", "/anything", {})
 
     def _write(self, stage: Stage) -> None:
         stage.writer.update(

@@ -200,9 +200,9 @@ class Operations(Sender):
             raise OutcomeUnknown(answer.reason)
         return payload
 
-    def _send(self, method: str, template: str, ids: Mapping[str, str], **more: Any) -> Answer:
-        _require_listed(template.partition("#")[2], more.get("body"))
-        return super()._send(method, template, ids, **more)
+    def _require_allowed(self, method: str, template: str, body: Any) -> None:
+        super()._require_allowed(method, template, body)
+        _require_listed(template.partition("#")[2], body)
 
 
 def _body(name: str, variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,14 +98,18 @@ class Sender:
         return answer
 
     def _renewed(self, method: str, template: str, ids: Mapping[str, str], **more: Any) -> Answer:
-        if (method, template) not in self._allowed:
-            raise Rejected(f"{method} {template} is not among the calls of this product")
+        self._require_allowed(method, template, more.get("body"))
         shown = self._authorization.headers()
         answer = self._send(method, template, ids, shown=shown, **more)
         if answer.status == 401 and self._authorization.renew(shown):
             again = self._authorization.headers()
             answer = self._send(method, template, ids, shown=again, **more)
         return answer
+
+    def _require_allowed(self, method: str, template: str, _: Any) -> None:
+        """Before anything is sent. Raises `Rejected`."""
+        if (method, template) not in self._allowed:
+            raise Rejected(f"{method} {template} is not among the calls of this product")
 
     def _send(
         self,

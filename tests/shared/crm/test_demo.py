@@ -237,7 +237,7 @@ def test_reading_sends_nothing_but_get(crm: Crm, reader: DemoReader) -> None:
         lambda: reader.read(DANA), lambda: reader.history(DANA), lambda: reader.field_changes(DANA),
         lambda: reader.search(email="a@example.com"), lambda: reader.candidates("x"), reader.stages,
         lambda: reader.fields("deals"), lambda: reader.duplicates({"last_name": "X"}), reader.scopes,
-        lambda: reader.changes_by_us(AT),
+        lambda: reader.changes_by_us(AT), lambda: reader.sample("contacts"),
     ]  # fmt: skip
     for act in acts:
         act()

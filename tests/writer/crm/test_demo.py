@@ -207,7 +207,7 @@ def test_no_call_deletes_or_merges_and_no_other_call_is_sent(crm: Crm, writer: D
         ("POST", "/api/contacts/merge"),
     ]:
         with pytest.raises(Rejected):
-            writer._sender._send(method, path, {})
+            writer._sender._renewed(method, path, {})
     assert crm.faulty.calls == []
 
 
