@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from typing import TYPE_CHECKING
 
 import click
 
 from services.installation import Installation, pass_installation
 from services.occupied import owner
 from shared.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from services.wiring import Home
 
 DISTRUSTED = ".distrusted"
 
@@ -98,8 +102,8 @@ def reload(home: Installation) -> None:
 
 
 @click.command("sign-out-everyone")
-@pass_installation
-def sign_out_everyone(home: Installation) -> None:
+@click.pass_obj
+def sign_out_everyone(home: Home) -> None:
     """End every session: each person signs in again."""
     from sqlalchemy import delete
 
