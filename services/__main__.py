@@ -220,7 +220,7 @@ def work(name: str) -> None:
 @main.command()
 def healthy() -> None:
     """Say whether the process PROCESS of this machine does its work: for health checks."""
-    from services.serving import ailment
+    from services.health import ailment
 
     if reason := ailment():
         raise click.ClickException(reason)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
-
 import click
 
 from services.installation import Installation
-from shared.bus.letters import letters
+from services.wiring import Home
+from shared.bus.letters import forget
 from shared.bus.publisher import Publisher
-from shared.bus.transports.sqlite import file_of
-from shared.bus.transports.sqlite.schema import cut_log
-from shared.errors import StoreUnavailable
-
-TRIES, PAUSE = 100, 0.1
+from shared.domain.topics import AUDIT
 
 
 @click.command()
@@ -22,7 +16,7 @@ TRIES, PAUSE = 100, 0.1
 @click.option("--reason", required=True, help="Why, for the log; do not name the person.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def erase(home: Installation, contact: str, reason: str, *, yes: bool) -> None:
+def erase(home: Home, contact: str, reason: str, *, yes: bool) -> None:
     """Erase the person with the e-mail address or phone number CONTACT. It cannot be undone.
 
     The log and the search are clean when this ends; the services clean their stores when they hear
@@ -37,31 +31,12 @@ def erase(home: Installation, contact: str, reason: str, *, yes: bool) -> None:
     if not yes:
         click.confirm(f"Erase the content of {len(chains)} chains for ever?", abort=True)
     erased = erase_person(deps, contact, reason=reason, actor="person:command-line")
-    dropped = forget_letters(home, set(erased.chains))
-    _cut_log_of_bus(home)
+    # One process of several may read its own dead letters alone: each worker sees to its own.
+    queues = None if isinstance(home, Installation) else [AUDIT]
+    publisher = Publisher(home.bus_url)
+    dropped = forget(publisher, erased.chains, queues)
+    publisher.close()
     click.echo(f"{erased.entries} entries in {len(erased.chains)} chains have no content any more.")
     if dropped:
         click.echo(f"{dropped} dead letters about them are gone.")
     click.echo("The proofs stay: `countersign verify`. The CRM itself was not touched.")
-
-
-def forget_letters(home: Installation, chains: Collection[str]) -> int:
-    """Take the dead letters of these chains away; returns how many. Raises `BrokerUnavailable`."""
-    publisher, count = Publisher(home.bus_url), 0
-    for letter in letters(home.bus_url):
-        if letter.chain in chains:
-            publisher.acknowledge([letter.delivery.message])
-            count += 1
-    publisher.close()
-    return count
-
-
-def _cut_log_of_bus(home: Installation) -> None:
-    """The embedded broker's file forgets what was taken; RabbitMQ drops its segments by itself."""
-    if (file := file_of(home.bus_url)) is None:
-        return
-    for _ in range(TRIES):
-        if cut_log(file):
-            return
-        time.sleep(PAUSE)
-    raise StoreUnavailable("the broker's file is busy: run the command again to finish")

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
@@ -23,6 +23,9 @@ from shared.errors import ConfigurationError
 from shared.keys import load_public, make_key, write_secret
 from shared.proof import VerifierKey
 from shared.settings import setting
+
+if TYPE_CHECKING:
+    from shared.notifications.channels import Channels
 
 SHIPPED_POLICY = Path(__file__).resolve().parent.parent / "deploy" / "policy.toml"
 LOG_NAME = "countersign/log"
@@ -145,6 +148,12 @@ class Installation:
     @property
     def notices(self) -> Path:
         return (self.run.notices_file or self.root / "notices.toml").resolve()
+
+    def channels(self) -> Channels:
+        """Whom notices reach."""
+        from shared.notifications.channels import Channels
+
+        return Channels(file=self.notices, urls=self.run.notice_urls)
 
     @property
     def mailboxes(self) -> Path:

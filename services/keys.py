@@ -165,8 +165,8 @@ def reload(home: Installation) -> None:
 
 
 @click.command("sign-out-everyone")
-@pass_installation
-def sign_out_everyone(home: Installation) -> None:
+@click.pass_obj
+def sign_out_everyone(home: Home) -> None:
     """End every session: each person signs in again."""
     from sqlalchemy import delete
 

@@ -6,9 +6,9 @@ import sys
 
 import click
 
-from services.installation import Installation, pass_installation
+from services.wiring import Home
 from shared.errors import NotFound
-from shared.notifications.channels import Channel, Channels
+from shared.notifications.channels import Channel
 from shared.notifications.sending import Message, deliver
 
 
@@ -18,10 +18,10 @@ def notices() -> None:
 
 
 @notices.command("list")
-@pass_installation
-def list_(home: Installation) -> None:
+@click.pass_obj
+def list_(home: Home) -> None:
     """Each channel and what it is told; addresses are not shown."""
-    channels = _channels(home)()
+    channels = home.channels()()
     for channel in channels:
         who = f" for {channel.person}" if channel.person else ""
         scheme = channel.url.partition(":")[0]
@@ -31,22 +31,22 @@ def list_(home: Installation) -> None:
             f"new cards after {channel.delay_minutes} min"
         )
     if not channels:
-        click.echo(f"Nobody is told anything. Set NOTICE_URLS, or write {home.notices}")
+        click.echo("Nobody is told anything: deploy/runbooks/notices.md")
 
 
 @notices.command()
 @click.argument("name", required=False)
-@pass_installation
-def test(home: Installation, name: str | None) -> None:
+@click.pass_obj
+def test(home: Home, name: str | None) -> None:
     """Send a test notice to channel NAME, or to all, and say what came back."""
-    found = [one for one in _channels(home)() if name in {None, one.name}]
+    found = [one for one in home.channels()() if name in {None, one.name}]
     if not found:
         raise NotFound("no such channel: `countersign notices list` shows all")
     failed = [channel for channel in found if not _try(home, channel)]
     sys.exit(1 if failed else 0)
 
 
-def _try(home: Installation, channel: Channel) -> bool:
+def _try(home: Home, channel: Channel) -> bool:
     message = Message(
         title="Countersign can reach you",
         text=f"This is a test of the channel {channel.name}.\n{home.public_url}/status",
@@ -55,7 +55,3 @@ def _try(home: Installation, channel: Channel) -> bool:
     reason = deliver(channel.url, message)
     click.echo(f"{'✓' if reason is None else '✗'} {channel.name}: {reason or 'delivered'}")
     return reason is None
-
-
-def _channels(home: Installation) -> Channels:
-    return Channels(file=home.notices, urls=home.run.notice_urls)

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.serving import CrmSettings
 from shared.errors import ConfigurationError
 from shared.settings import load_settings, setting
+
+if TYPE_CHECKING:
+    from shared.notifications.channels import Channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,14 @@ class OwnEnvironment:
     def mailboxes(self) -> Path:
         return Path(self._value("mailboxes_file"))
 
+    def channels(self) -> Channels:
+        """Whom notices of this process reach."""
+        from shared.notifications.channels import Channels
+        from shared.notifications.telling import NoticeSettings
+
+        settings = load_settings(NoticeSettings, self.given)
+        return Channels(file=settings.notices_file, urls=settings.notice_urls)
+
     @property
     def policy(self) -> Path:
         return Path(self._value("policy_file"))
@@ -63,8 +74,10 @@ class OwnEnvironment:
     def bus_url(self) -> str:
         return self._value("broker_url")
 
-    def database(self, _service: str) -> str:
-        return self._value("database_url")
+    def database(self, service: str) -> str:
+        from services.rights import SESSIONS
+
+        return self._value("sessions_url" if service == SESSIONS else "database_url")
 
     def demo_crm(self) -> Any:
         """The demo CRM's own database, for putting the samples back."""

@@ -179,15 +179,15 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
     role = service if service in ROLES else OWNER
     user = ADMIN if is_setup else process.name
     webhook = base64.b64encode(bytes.fromhex(texts["crm-webhook"])).decode()
+    place = f"{settings.broker_host}/{settings.broker_vhost}"
+    known = texts.get(f"broker {user}")
     return {
+        # Most web processes have no user there: then there is no address either.
+        **({"BROKER_URL": f"pika://{user}:{known}@{place}"} if known else {}),
         "DATABASE_URL": database(role) if is_setup else in_schema(database(role), service),
         "SESSIONS_URL": in_schema(database(role), SESSIONS),
         "RECONCILER_DATABASE_URL": database(RECONCILER),
         "ROLE_PASSWORDS": json.dumps({name: texts[f"role {name}"] for name in ROLES}),
-        "BROKER_URL": (
-            f"pika://{user}:{texts.get(f'broker {user}', '')}"
-            f"@{settings.broker_host}/{settings.broker_vhost}"
-        ),
         "SEARCH_URL": f"http://{SEARCH_USER}:{texts[SEARCH_USER]}@{settings.search_host}",
         "CRM_READ_TOKEN": texts["crm-read"],
         "CRM_WRITE_TOKEN": texts["crm-write"],

@@ -73,42 +73,6 @@ def work(name: str) -> None:
     run_worker(service)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HealthSettings(ProcessSettings):
-    """What a health check reads of the process that it looks at."""
-
-    port: int = setting("port of a web process", default=8000)
-    wake_dir: Path | None = setting("folder of a worker's sockets", default=None)
-
-
-def ailment() -> str:
-    """What is wrong with the process that this environment belongs to; empty where nothing is."""
-    settings = load_settings(HealthSettings)
-    service, _, kind = settings.process.partition("-")
-    if kind == "worker":
-        return _ailment_of_worker(settings, service)
-    return _ailment_of_web(f"http://127.0.0.1:{settings.port}{'/readyz' if kind == 'web' else '/'}")
-
-
-def _ailment_of_worker(settings: HealthSettings, service: str) -> str:
-    """Each of its loops has said by when it will be heard of again."""
-    from shared.heartbeat import why_not_alive
-
-    if settings.wake_dir is None:
-        return "WAKE_DIR is not set"
-    return why_not_alive(settings.wake_dir, service) or ""
-
-
-def _ailment_of_web(url: str) -> str:
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(url, timeout=5):  # noqa: S310 - our own address
-            return ""
-    except OSError as error:  # Refused, answered with an error, or too slow.
-        return f"{url}: {error}"
-
-
 def service_of(name: str) -> Any:
     """The declaration of a service, imported only where it runs."""
     return import_module(f"services.{name}.service").SERVICE

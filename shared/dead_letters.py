@@ -33,6 +33,20 @@ def drop(envelope: Envelope, deps: Any) -> Effect:
     return _decide(envelope, deps, discard)
 
 
+def with_letters(forget: Callable[[Envelope, Any], Effect]) -> Callable[[Envelope, Any], Effect]:
+    """``person.erased``: what a service forgets, and its dead letters about these chains too."""
+
+    def handle(envelope: Envelope, deps: Any) -> Effect:
+        from shared.bus import letters
+
+        effect = forget(envelope, deps)
+        chains: list[str] = envelope.noun()["chains"]
+        letters.forget(deps.relay.publisher, chains, [deps.outbox.service])
+        return effect
+
+    return handle
+
+
 HANDLERS = {Topic.MESSAGE_REPLAYED: redrive, Topic.MESSAGE_DROPPED: drop}
 
 

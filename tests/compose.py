@@ -12,6 +12,7 @@ import yaml
 from tests.product import ROOT
 
 FILE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 CONTAINER_PORT = 8000
 # Innermost first: a default may hold another variable.
 _VARIABLE = re.compile(r"\$\{([A-Z_]+):-((?:[^${}]|\$(?!\{))*)\}")
@@ -60,3 +61,15 @@ class Compose:
         """The volumes that it may write to."""
         texts = self.services[name].get("volumes", [])
         return {text.split(":")[0] for text in texts if not text.endswith(":ro")}
+
+
+def instructions() -> list[list[str]]:
+    """The lines of the Dockerfile, in words."""
+    text = DOCKERFILE.read_text().replace("\\\n", " ")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def copied() -> list[tuple[str, str]]:
+    """What of the repository goes below /app in the image: from where, to where."""
+    found = [words[1:] for words in instructions() if words[0] == "COPY" and len(words) == 3]
+    return [(source, target) for source, target in found if not target.startswith("/")]

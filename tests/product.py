@@ -53,6 +53,10 @@ class Product:
         """Where `/metrics` of the log is read."""
         return self.url
 
+    def figures(self) -> str:
+        """`/metrics` of the log."""
+        return requests.get(f"{self.figures_url}/metrics", timeout=10).text
+
     @property
     def environ(self) -> dict[str, str]:
         return {

@@ -317,7 +317,14 @@ def _claims() -> Iterator[Table]:
 
 
 def _front_door() -> Table:
+    """A service keeps its address: names are looked up once, by the cluster's own rules."""
     text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+    webs = [name for name in LISTENERS["edge"] if name != "nginx"]
+    groups = "".join(f"    upstream {one} {{ server {one}:{WEB_PORT}; }}\n" for one in webs)
+    text = re.sub(
+        r"    # The names are Docker's.*resolver_timeout \S+\n", groups, text, flags=re.DOTALL
+    )
+    text = re.sub(rf"(http://\$[a-z]+):{WEB_PORT};", r"\1;", text)
     return _object("ConfigMap", "nginx", data={"nginx.conf": text})
 
 

@@ -19,6 +19,7 @@ from shared.crm.demo import DemoReader
 from shared.crm.grant_settings import ReadGrantSettings
 from shared.db import open_database, writing
 from shared.dead_letters import HANDLERS as LETTERS
+from shared.dead_letters import with_letters
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.outbox import Relay, UnitOfWork
@@ -118,7 +119,7 @@ SERVICE = Service(
         handlers={
             Topic.EVENT_RECEIVED: classify,
             Topic.ASSIST_REQUESTED: assist,
-            Topic.PERSON_ERASED: forget,
+            Topic.PERSON_ERASED: with_letters(forget),
             **LETTERS,
         },
         loops=(

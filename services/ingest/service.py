@@ -24,6 +24,7 @@ from services.ingest.store import leases, metadata, notice, outbox
 from shared.bell import Bell
 from shared.db import open_database
 from shared.dead_letters import HANDLERS as LETTERS
+from shared.dead_letters import with_letters
 from shared.domain.schema import now
 from shared.domain.topics import Topic
 from shared.figures import notice_measures
@@ -134,7 +135,7 @@ SERVICE = Service(
     worker=Worker(
         settings=WorkerSettings,
         wire=wire_worker,
-        handlers={Topic.PERSON_ERASED: forget, **LETTERS},
+        handlers={Topic.PERSON_ERASED: with_letters(forget), **LETTERS},
         loops=(
             Loop(name="relay", seconds=0.5, run=relay),
             Loop(name="checkpoint", seconds=0.5, run=tidy),

@@ -30,6 +30,7 @@ from services.writer.store import Origin
 from shared.bus.envelope import Envelope
 from shared.db import reading
 from shared.dead_letters import HANDLERS as LETTERS
+from shared.dead_letters import with_letters
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome
 from shared.domain.decision import Decision, Reason, Verdict
@@ -265,6 +266,6 @@ HANDLERS: dict[Topic, Handler] = {
     Topic.DECISION_MADE: intend,
     Topic.RECEIPT_ISSUED: apply,
     Topic.REPAIR_REQUESTED: repair,
-    Topic.PERSON_ERASED: forget,
+    Topic.PERSON_ERASED: with_letters(forget),
     **LETTERS,
 }

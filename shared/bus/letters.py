@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,9 +15,13 @@ from shared.bus.consumer import delivery_of
 from shared.bus.delivery import Delivery
 from shared.bus.publisher import Publisher
 from shared.bus.topology import DELAYS, parked_queue, work_queues
+from shared.bus.transports.sqlite import file_of
+from shared.bus.transports.sqlite.schema import cut_log
 from shared.bus.waiting import why_parked
+from shared.errors import StoreUnavailable
 
 LOOKS, PAUSE = 4, 0.5
+CUTS, CUT_PAUSE = 100, 0.1
 UNKNOWN = "?"
 
 
@@ -98,6 +102,33 @@ def release(publisher: Publisher, queue: str, message_id: str) -> bool:
 def discard(publisher: Publisher, queue: str, message_id: str) -> bool:
     """Gone; whether it was there."""
     return _take(publisher, queue, message_id, lambda _: None)
+
+
+def forget(
+    publisher: Publisher, chains: Collection[str], queues: Iterable[str] | None = None
+) -> int:
+    """Take away what tells of these chains, also from the disk; returns how many.
+
+    Raises `BrokerUnavailable` or `StoreUnavailable`; it may be done again.
+    """
+    count = 0
+    for letter in letters(publisher.broker_url, queues):
+        if letter.chain in chains:
+            publisher.acknowledge([letter.delivery.message])
+            count += 1
+    _cut_log(publisher.broker_url)
+    return count
+
+
+def _cut_log(broker_url: str) -> None:
+    """The embedded broker's file forgets what was taken; RabbitMQ drops its segments by itself."""
+    if (file := file_of(broker_url)) is None:
+        return
+    for _ in range(CUTS):
+        if cut_log(file):
+            return
+        time.sleep(CUT_PAUSE)
+    raise StoreUnavailable("the broker's file is busy: erase again to finish")
 
 
 def _take(publisher: Publisher, queue: str, message_id: str, act: Any) -> bool:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.processes import PROCESSES, Process, example
+from services.secret_files import SecretsSettings, make_secrets
 from shared.settings import REQUIRED
-from tests.compose import Compose, document
+from tests.compose import DOCKERFILE, Compose, document, instructions
 from tests.product import ROOT
 
 COMPOSE = Compose()
 SERVERS = {"nginx", "postgres", "rabbitmq", "elasticsearch"}
 BY_NAME = {process.name: process for process in PROCESSES}
-DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 # The versions that the tests against real servers run on.
 IMAGES = {
     "nginx": "nginx:1.22.1",
@@ -107,6 +108,11 @@ def test_a_credential_is_given_to_its_holders_only(credential: str) -> None:
         assert is_given or name not in HOLDERS[credential]
 
 
+def test_only_who_has_a_user_at_the_broker_is_given_its_address(tmp_path: Path) -> None:
+    make_secrets(SecretsSettings(secrets_dir=tmp_path))
+    assert {file.parent.name for file in tmp_path.glob("*/broker_url")} == HOLDERS["BROKER_URL"]
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda one: one.name)
 def test_a_process_mounts_the_secrets_of_nobody_else(process: Process) -> None:
     mounted = {
@@ -190,8 +196,20 @@ def test_every_image_has_the_version_that_was_measured(name: str) -> None:
 def test_every_health_check_is_a_command_of_its_image(name: str) -> None:
     kind, command, *_ = COMPOSE.services[name]["healthcheck"]["test"]
     assert kind == "CMD"
-    placed = {Path(path).name for path in re.findall(r"/usr/local/bin/\S+", DOCKERFILE.read_text())}
+    placed = {"python"}
     assert command in COMMANDS.get(name, placed)
+
+
+def test_our_health_checks_load_next_to_nothing() -> None:
+    """Eight processes ask every fifteen seconds: what they import would keep a core busy."""
+    asking = {tuple(COMPOSE.services[n].get("healthcheck", {}).get("test", ())) for n in ours()}
+    assert asking == {(), ("CMD", "python", "-m", "services.health")}
+    code = "import services.health, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded.isdisjoint({"click", "environs", "kombu", "marshmallow", "sqlalchemy"})
 
 
 def test_every_service_waits_for_one_that_is_there() -> None:
@@ -269,16 +287,11 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _instructions() -> list[list[str]]:
-    text = DOCKERFILE.read_text().replace("\\\n", " ")
-    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def test_everything_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
     }
-    for words in _instructions():
+    for words in instructions():
         if words[0] != "COPY" or any(word.startswith("--from") for word in words):
             continue
         sources = [word for word in words[1:-1] if not word.startswith("--")]
@@ -290,9 +303,9 @@ def test_everything_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
 def test_the_image_needs_no_syntax_line_and_runs_as_an_ordinary_user() -> None:
     text = DOCKERFILE.read_text()
     assert "syntax=" not in text
-    bases = [words[1] for words in _instructions() if words[0] == "FROM"]
+    bases = [words[1] for words in instructions() if words[0] == "FROM"]
     assert set(bases) == {"python:3.11-slim"}
-    users = [words[1] for words in _instructions() if words[0] == "USER"]
+    users = [words[1] for words in instructions() if words[0] == "USER"]
     assert users == ["10001:10001"]
     assert "--require-hashes" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import shutil
 import socket
@@ -126,7 +127,8 @@ def nginx(port: int) -> Iterator[tuple[int, int]]:
 def _adapted(text: str, folder: Path, port: int, front: int) -> str:
     """The same settings; only names, ports and folders are those of this machine."""
     for name in ("ingest-web", "writer-web", "audit-web", "demo-crm"):
-        text = text.replace(f"server {name}:8000;", f"server 127.0.0.1:{port};")
+        text = text.replace(f" {name};", f" 127.0.0.1:{port};")
+    text = re.sub(r"(http://\$[a-z]+):8000;", r"\1;", text)
     text = text.replace("listen 8080;", f"listen 127.0.0.1:{front};")
     text = text.replace("listen 8081;", f"listen 127.0.0.1:{free_port()};")
     return text.replace(" /tmp/", f" {folder}/").replace("/dev/stdout", f"{folder}/access.log")

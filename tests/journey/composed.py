@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import psutil
 import requests
 
-from tests.compose import CONTAINER_PORT, Compose
+from tests.compose import CONTAINER_PORT, Compose, copied
 from tests.contracts.elasticsearch import search_url
 from tests.journey.servers import Servers
 from tests.product import ROOT, Product, eventually, free_port
@@ -29,7 +30,14 @@ from tests.product import ROOT, Product, eventually, free_port
 WEBS = ("ingest-web", "writer-web", "audit-web", "demo-crm")
 WORKERS = ("ingest-worker", "classifier-worker", "writer-worker", "audit-worker")
 # Where a person runs each command: docker compose exec <process> countersign <command>.
-PLACES = {"demo": "ingest-web", "people": "writer-web", "verify": "audit-worker"}
+PLACES = {
+    "demo": "ingest-web",
+    "people": "writer-web",
+    "sign-out-everyone": "writer-web",
+    "erase": "audit-worker",
+    "notices": "writer-worker",
+    "verify": "audit-worker",
+}
 
 
 @dataclass(kw_only=True)
@@ -41,6 +49,16 @@ class Composed(Product):
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     servers: Servers | None = None
     search: str
+
+    @cached_property
+    def image(self) -> Path:
+        """The folder that the image has as /app: what the Dockerfile copies, and nothing else."""
+        app = self.folder / "app"
+        for source, target in copied():
+            place = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            (app / target).parent.mkdir(parents=True, exist_ok=True)
+            place(ROOT / source, app / target)
+        return app
 
     @property
     def figures_url(self) -> str:
@@ -74,7 +92,9 @@ class Composed(Product):
     def _is_healthy(self, name: str) -> bool:
         """As the health check of the compose file asks it."""
         assert self.running[name].poll() is None, f"{name} ended\n{self._said_by(name)}"
-        return self.run(name, "healthy").returncode == 0
+        _, python, *words = self.compose.services[name]["healthcheck"]["test"]
+        assert python == "python"
+        return self._done(name, words).returncode == 0
 
     def _is_open(self) -> bool:
         try:
@@ -108,18 +128,21 @@ class Composed(Product):
 
     def run(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         """``docker compose exec <name> countersign <words…>``."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services", *words],
-            cwd=ROOT,
+        done = self._done(name, ["-m", "services", *words])
+        if done.returncode:
+            (self.folder / f"{name}.log").open("a").write(done.stdout + done.stderr)
+        return done
+
+    def _done(self, name: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
+            cwd=self.image,
             env=self.environment(name),
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
         )
-        if done.returncode and words != ("healthy",):
-            (self.folder / f"{name}.log").open("a").write(done.stdout + done.stderr)
-        return done
 
     def environment(self, name: str) -> dict[str, str]:
         """The environment of one service in the compose file, with this machine's addresses."""
@@ -130,7 +153,7 @@ class Composed(Product):
         if name == "secrets":
             assert self.servers is not None
             translated |= {**self.servers.addresses, "SEARCH_HOST": self.search}
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **translated}
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.image), **translated}
 
     def _translated(self, name: str, value: str) -> str:
         for host, port in {**self.ports, "nginx": self.port}.items():
@@ -166,7 +189,7 @@ class Composed(Product):
     def _spawn(self, name: str, command: list[str], environ: Mapping[str, str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                command, cwd=ROOT, env=dict(environ), stdout=log, stderr=subprocess.STDOUT
+                command, cwd=self.image, env=dict(environ), stdout=log, stderr=subprocess.STDOUT
             )
 
     def _begin_nginx(self) -> None:
@@ -193,13 +216,17 @@ class Composed(Product):
 
 
 def nginx_conf(temporary: Path, ports: Mapping[str, int], listening: Mapping[int, int]) -> str:
-    """The shipped configuration with the ports of this run."""
-    conf = (ROOT / "deploy/nginx/nginx.conf").read_text()
+    """The shipped configuration with the ports of this run; names are not asked for."""
+    conf = listening_conf(temporary, listening)
     for name, port in ports.items():
-        conf, found = re.subn(
-            rf"server {name}:{CONTAINER_PORT};", f"server 127.0.0.1:{port};", conf
-        )
+        conf, found = re.subn(rf" {name};", f" 127.0.0.1:{port};", conf)
         assert found == 1, name
+    return re.sub(rf"(http://\$[a-z]+):{CONTAINER_PORT};", r"\1;", conf)
+
+
+def listening_conf(temporary: Path, listening: Mapping[int, int]) -> str:
+    """The shipped configuration, listening on other ports."""
+    conf = (ROOT / "deploy/nginx/nginx.conf").read_text()
     for inside, outside in listening.items():
         conf, found = re.subn(rf"listen {inside};", f"listen 127.0.0.1:{outside};", conf)
         assert found == 1, inside
@@ -215,8 +242,6 @@ def nginx_command(folder: Path) -> list[str]:
 
 def nginx() -> str:
     """In CI a machine without nginx fails; elsewhere the tests say so and rest."""
-    import shutil
-
     import pytest
 
     if found := shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin"):

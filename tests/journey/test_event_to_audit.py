@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 from sqlalchemy import create_engine
 
 from shared.web import NAV
@@ -14,17 +13,19 @@ from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.journey.composed import composed
+from tests.journey.containers import containers
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
+GRACE = "grace.whitfield@example.org"
 NEW_PHONE = "+12025550186"
 
 
-@pytest.fixture(scope="module", params=["embedded", "distributed", "composed"])
+@pytest.fixture(scope="module", params=["embedded", "distributed", "composed", "containers"])
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """On files alone, on RabbitMQ and PostgreSQL with least rights, and each process alone."""
+    """On files alone, on servers with least rights, each process alone, and in its container."""
     folder = tmp_path_factory.mktemp("product")
     if request.param == "embedded":
         with running(folder) as product:
@@ -32,6 +33,10 @@ def product(
         return
     if request.param == "composed":
         with composed(folder) as product:
+            yield product
+        return
+    if request.param == "containers":
+        with containers(folder) as product:
             yield product
         return
     with virtual_host() as host, fresh_postgresql() as url, search_url() as search:
@@ -197,7 +202,7 @@ def test_every_accepted_event_is_accounted_for(product: Product, client: Client)
 
 def test_nothing_waits_any_more_and_the_ages_say_so(product: Product, client: Client) -> None:
     def handled() -> bool:
-        text = requests.get(f"{product.figures_url}/metrics", timeout=10).text
+        text = product.figures()
         ages = {
             line.split('"')[1]: float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
@@ -232,6 +237,23 @@ def test_every_page_answers_and_leads_to_all_others(client: Client, path: str) -
     assert answer.status_code == 200, answer.text
     for item in NAV:
         assert f'href="{item.path}"' in answer.text, item.path
+
+
+def test_a_person_is_erased_by_the_process_that_holds_the_log(
+    product: Product, client: Client
+) -> None:
+    assert eventually(lambda: client.get("/api/search", q=GRACE)["rows"])
+    said = product.command("erase", GRACE, "--reason", "asked for it", "--yes")
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert client.get("/api/search", q=GRACE)["rows"] == []
+    assert product.command("verify").returncode == 0
+
+
+def test_everyday_commands_work_where_the_paper_says(product: Product) -> None:
+    said = product.command("sign-out-everyone")
+    assert "sessions have ended" in said.stdout, said.stderr
+    said = product.command("notices", "list")
+    assert "Nobody is told anything" in said.stdout, said.stderr
 
 
 def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -> None:

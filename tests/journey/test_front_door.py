@@ -8,9 +8,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -19,7 +21,9 @@ from services.embedded import prepare_databases
 from services.ingest.sources import SOURCES
 from services.installation import Installation, RunSettings
 from services.webs import WEB_SERVICES, application
-from tests.journey.composed import WEBS, nginx_command, nginx_conf
+from tests.compose import CONTAINER_PORT
+from tests.fakes.names import Names
+from tests.journey.composed import WEBS, listening_conf, nginx_command, nginx_conf
 from tests.product import eventually, free_port
 
 # What each process answers for itself, or for all: the frame comes from the writer's.
@@ -62,27 +66,35 @@ class Behind(BaseHTTPRequestHandler):
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     found = Door(url=f"http://127.0.0.1:{port}", port=port)
-    ports, servers = {}, []
-    for name in WEBS:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
-        server.name, server.arrived = name, found.arrived  # type: ignore[attr-defined]
-        ports[name] = server.server_address[1]
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers = [behind(name, "127.0.0.1", 0, found.arrived) for name in WEBS]
+    ports = {server.name: server.server_address[1] for server in servers}
     (folder / "tmp").mkdir()
     conf = nginx_conf(folder / "tmp", ports, {8080: port, 8081: free_port()})
+    with standing(folder, conf, port):
+        yield found
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def behind(name: str, address: str, port: int, arrived: list[str]) -> Any:
+    server: Any = ThreadingHTTPServer((address, port), Behind)
+    server.name, server.arrived = name, arrived
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@contextmanager
+def standing(folder: Path, conf: str, port: int) -> Iterator[None]:
     (folder / "nginx.conf").write_text(conf)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(nginx_command(folder), stdout=log, stderr=log)
     try:
         eventually(lambda: _is_open(port), 20, (folder / "log").read_text)
-        yield found
+        yield
     finally:
         process.terminate()
         process.wait(20)
-        for server in servers:
-            server.shutdown()
-            server.server_close()
 
 
 def _is_open(port: int) -> bool:
@@ -169,3 +181,36 @@ def test_slow_senders_are_cut_off_and_stop_nobody(door: Door) -> None:
             assert answer == b"" or b" 408 " in answer
     assert 4 < time.monotonic() - began < 12
     assert not [path for path in door.arrived if path == "/hooks/hubspot"]
+
+
+def test_processes_that_exchange_their_addresses_keep_their_paths(tmp_path: Path) -> None:
+    """Two containers that start again may each get the address that the other one had."""
+    here, there, inside, port = "127.0.0.2", "127.0.0.3", free_port(), free_port()
+    names = Names(addresses={"ingest-web": here, "audit-web": there})
+    (tmp_path / "tmp").mkdir()
+    with names:
+        conf = listening_conf(tmp_path / "tmp", {8080: port, 8081: free_port()})
+        conf = conf.replace("127.0.0.11", f"127.0.0.1:{names.port}")
+        conf = conf.replace(f":{CONTAINER_PORT};", f":{inside};")
+        door = Door(url=f"http://127.0.0.1:{port}", port=port)
+        servers = [behind(*one, inside, []) for one in names.addresses.items()]
+        with standing(tmp_path, conf, port):
+            # Each worker of nginx asks for itself: with some requests all have asked.
+            assert {served_by(door, f"/hooks/make?{n}", "POST") for n in range(40)} == {
+                "ingest-web"
+            }
+            names.addresses = names.addresses | {"ingest-web": there, "audit-web": here}
+            for server in servers:
+                server.name = {"ingest-web": "audit-web", "audit-web": "ingest-web"}[server.name]
+            time.sleep(2.5)
+            assert {served_by(door, f"/hooks/make?{n}", "POST") for n in range(40)} == {
+                "ingest-web"
+            }
+            assert served_by(door, "/search") == "audit-web"
+            del names.addresses["ingest-web"]
+            time.sleep(2.5)
+            away = requests.post(f"{door.url}/hooks/make", data=b"{}", timeout=10)
+            assert (away.status_code, away.headers["Retry-After"]) == (503, "5")
+        for server in servers:
+            server.shutdown()
+            server.server_close()
