@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run compiled setup check test services vectors bench faults hostile
+.PHONY: help run compiled setup check test containers services vectors bench faults hostile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ check: .venv/dev ## format, lint, types and import walls
 
 test: .venv/dev ## run the tests (T=name for some of them)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(T),-k "$(T)")
+
+containers: .venv/dev ## the whole story in docker compose, on the engine of this machine
+	TEST_CONTAINERS=1 $(BIN)/python -m pytest --timeout 1800 tests/journey/test_event_to_audit.py -k containers
 
 services: ## start the real servers on this machine (deploy/dev/services stop ends them)
 	@deploy/dev/services start

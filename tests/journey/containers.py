@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from tests.compose import CONTAINER_PORT
 from tests.journey.composed import PLACES
@@ -78,20 +75,9 @@ class Containers(Product):
 
 @contextmanager
 def containers(folder: Path) -> Iterator[Containers]:
-    """Rests where there is no engine: CI's machine has none."""
-    if not has_engine():
-        pytest.skip("no container engine with compose on this machine")
+    """Built, started and in the end removed with its volumes."""
     product = Containers(folder=folder)
     try:
         yield product.start()
     finally:
         product.end()
-
-
-def has_engine() -> bool:
-    docker = shutil.which("docker")
-    asked = (["info"], ["compose", "version"])
-    return docker is not None and all(
-        subprocess.run([docker, *words], capture_output=True, check=False).returncode == 0
-        for words in asked
-    )

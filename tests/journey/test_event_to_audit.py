@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,12 @@ GRACE = "grace.whitfield@example.org"
 NEW_PHONE = "+12025550186"
 
 
-@pytest.fixture(scope="module", params=["embedded", "distributed", "composed", "containers"])
+WAYS = ["embedded", "distributed", "composed"]
+# It builds the image and takes minutes: only where it is asked for (`make containers`).
+WAYS += ["containers"] if os.environ.get("TEST_CONTAINERS") else []
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def product(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
