@@ -57,9 +57,7 @@ def test_a_command_before_the_first_start_says_what_to_do_first(tmp_path: Path) 
     assert "make run" in said.stderr
 
 
-@pytest.mark.parametrize(
-    "words", ["backup /tmp/never.zip", "keys list", "notices list", "reload", "run"]
-)
+@pytest.mark.parametrize("words", ["backup /tmp/never.zip", "keys list", "reload", "run"])
 def test_one_process_of_several_says_which_commands_it_cannot_do(
     tmp_path: Path, words: str
 ) -> None:

@@ -25,6 +25,7 @@ SUITES = (
 BOUND_TO_A_FILE = (
     "tests/writer/test_policy_store.py::test_the_command_line_checks_shows_and_compares",
     "tests/audit/test_commands.py",
+    "tests/audit/test_succession.py::test_an_older_log_is_led_to_the_key_of_now",
     "tests/audit/test_ledger.py::test_the_verifier_names_the_tampered_entry",
     "tests/shared/test_web.py::test_hooks_pay_for_no_session_and_no_person",
 )
