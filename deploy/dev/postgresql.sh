@@ -26,7 +26,7 @@ postgresql_start() {
       postgresql_as_user "$(postgresql_bin)/initdb" -D "$postgresql_home/data" -U postgres \
         --auth=trust --encoding=UTF8 --locale=C >/dev/null
     postgresql_as_user "$(postgresql_bin)/pg_ctl" -D "$postgresql_home/data" -l "$postgresql_home/log" \
-      -o "-p $POSTGRESQL_PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories=" \
+      -o "-p $POSTGRESQL_PORT -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300" \
       start >/dev/null
     wait_for 60 postgresql postgresql_is_up
   fi
