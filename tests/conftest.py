@@ -18,15 +18,17 @@ ARGUMENTS = (
     "--disable-sync",
 )
 # Few tests that take long each: begun last they would keep one process busy, and the other waiting.
-LONG = ("faults", "contracts", "hostile", "backup", "journey", "operations", "browser", "bench")
+# The faults and the stores' suite of the contracts both load PostgreSQL: far from each other.
+LONG = ("faults", "hostile", "backup", "journey", "operations", "browser", "bench", "contracts")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _folder(item) not in LONG)
+    items.sort(key=_turn)
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(item.config.rootpath / "tests").parts[0]
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(item.config.rootpath / "tests").parts[0]
+    return LONG.index(folder) if folder in LONG else len(LONG)
 
 
 def chromium_path() -> str:
