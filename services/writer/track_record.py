@@ -84,6 +84,8 @@ def _of(rule: FieldRule, policies: list[str], column: Any) -> Select[Any]:
             proposal_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True),
             proposal_fields.c.verdict.isnot(None),
             decisions.c.policy.in_(policies),
+            # It decides once more on what was decided when it was tried.
+            proposals.c.promotes.is_(None),
         )
         .group_by(column)
     )
@@ -106,7 +108,8 @@ def _failures(rule: FieldRule, policies: list[str]) -> Select[Any]:
         .select_from(change_fields.join(changes, changes.c.id == change_fields.c.change_id))
         .where(
             change_fields.c.field == rule.name,
-            change_fields.c.object == f"{rule.crm}/{rule.object}",
+            # Trials too: they are written elsewhere, for a record of this CRM.
+            change_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True),
             changes.c.state.in_(("failed", "unknown")),
             changes.c.rule.is_distinct_from(_HELD_BACK),
             changes.c.policy.in_(policies),
