@@ -243,7 +243,11 @@ def secrets(announce: str | None, rotate: str | None) -> None:
 
     if announce and rotate:
         raise click.UsageError("announce, wait until everybody has it, then rotate")
-    renew = ANNOUNCE[announce] if announce else {**RENEW, **RENEW_TEXTS}.get(rotate or "", NOTHING)
+    renew = NOTHING
+    if announce:
+        renew = ANNOUNCE[announce]
+    elif rotate:
+        renew = {**RENEW, **RENEW_TEXTS}[rotate]
     settings = load_settings(SecretsSettings)
     written = make_secrets(settings, renew=renew)
     click.echo(f"{written} secrets written below {settings.secrets_dir}; the others were there.")

@@ -15,7 +15,7 @@ import structlog
 from services.writer import policy_store, surveys
 from services.writer.crm_reports import Finding, Level, Report, forget_others, keep, reports
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
-from services.writer.places import Linked, rehearsal
+from services.writer.places import DRAFTS, Linked, rehearsal
 from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
@@ -25,7 +25,6 @@ from shared.policy import Policy, Stage, check_classes
 log = structlog.get_logger()
 # What a connector says where the CRM does not tell: nothing, or everything its user may do.
 HIDDEN = frozenset({"unknown", "*"})
-DRAFTS = "drafts"
 EVERY = timedelta(minutes=10)
 
 

@@ -106,18 +106,15 @@ def discard(publisher: Publisher, queue: str, message_id: str) -> bool:
 
 def forget(
     publisher: Publisher, chains: Collection[str], queues: Iterable[str] | None = None
-) -> int:
-    """Take away what tells of these chains, also from the disk; returns how many.
+) -> None:
+    """Take away what tells of these chains, also from the disk.
 
     Raises `BrokerUnavailable` or `StoreUnavailable`; it may be done again.
     """
-    count = 0
     for letter in letters(publisher.broker_url, queues):
         if letter.chain in chains:
             publisher.acknowledge([letter.delivery.message])
-            count += 1
     _cut_log(publisher.broker_url)
-    return count
 
 
 def _cut_log(broker_url: str) -> None:
