@@ -16,7 +16,7 @@ from shared.values import email_key, phone_key
 
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?\Z")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
-_MILLISECONDS = re.compile(r"-?[0-9]{9,14}\Z")
+_MILLISECONDS = re.compile(r"-?[0-9]{1,14}\Z")
 _LINE_END = re.compile(r"\r\n?")
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 

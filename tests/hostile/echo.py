@@ -163,7 +163,7 @@ class Case:
 
 
 def _echo_of(teller: Teller, case: Case, count: int) -> None:
-    result, writes = case.result, []
+    result, writes, before = case.result, [], case.counts()
     for number in range(count):
         wrote, id_ = written(number), teller.ids(10_000 + number)
         writes.append((case.write(teller, id_, wrote), id_, wrote))
@@ -172,8 +172,8 @@ def _echo_of(teller: Teller, case: Case, count: int) -> None:
             result.echoes += 1
     laid, seen = case.counts()
     result.writes += count
-    result.proposals += laid
-    result.mistaken += seen - result.corrections
+    result.proposals += laid - before[0]
+    result.mistaken += seen - before[1]
     case.world.clock.forward(hours=1)
     for change, id_, wrote in writes:
         case.tell(teller, id_, wrote.field, wrote.corrected)

@@ -71,7 +71,7 @@ class Result:
         found = [
             f"{name}: {seen}, not {right}" for name, (seen, right) in pairs.items() if seen != right
         ]
-        if self.expected * TIMES < self.posts:
+        if self.expected * TIMES != self.posts:
             found.append(f"{self.posts} posts brought {self.expected} happenings")
         is_measured = self.expected and self.orders and self.stale and self.repeats
         return found if is_measured else [*found, "nothing was measured"]
