@@ -12,10 +12,12 @@ from psycopg import Connection, OperationalError
 
 # As long as SQLite's writers wait for their turn.
 ANSWER_SECONDS = 30.0
-# Read by the server, which lets go of what a client that is gone has locked.
+# Read by the server, which lets go of what a client that is gone has locked, and lets nobody queue
+# for a lock as long as a client waits: whoever has given up would still get a turn, one after the
+# other, and keep it until its silence is noticed.
 SERVER_SIDE = (
     "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
-    " -c tcp_user_timeout=30000"
+    " -c tcp_user_timeout=30000 -c lock_timeout=15s"
 )
 
 
@@ -39,5 +41,5 @@ class PatientConnection(Connection[Any]):
 
 def connect(*args: Any, **params: Any) -> PatientConnection:
     """As `psycopg.connect`; the server watches over the connection too."""
-    options = f"{params.pop('options', '')} {SERVER_SIDE}".strip()
+    options = f"{SERVER_SIDE} {params.pop('options', '')}".strip()
     return PatientConnection.connect(*args, options=options, **params)

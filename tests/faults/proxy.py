@@ -132,9 +132,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK if not self._rate else 512):
                 self._open.wait()
-                if self._rate:
-                    time.sleep(len(data) / self._rate)
+                self._pace(len(data))
                 if not pair.is_lost:
                     sink.sendall(data)
             if not pair.is_lost:
                 sink.shutdown(socket.SHUT_WR)
+
+    def _pace(self, size: int) -> None:
+        """As long as these bytes take; nothing any more once the link is healed."""
+        begun = time.monotonic()
+        while self._rate and time.monotonic() - begun < size / self._rate:
+            time.sleep(0.02)
