@@ -15,26 +15,26 @@ SERVER = os.environ.get("TEST_ELASTICSEARCH_URL", "http://127.0.0.1:59200")
 
 
 @contextmanager
-def search_url() -> Iterator[str]:
+def search_url(server: str = SERVER) -> Iterator[str]:
     """A fresh one, cleaned up afterwards. Without a server the test is skipped; in CI it fails."""
     prefix = f"t{uuid.uuid4().hex[:12]}"
     try:
-        requests.get(f"{SERVER}/_cluster/health", timeout=20).raise_for_status()
+        requests.get(f"{server}/_cluster/health", timeout=20).raise_for_status()
     except requests.RequestException:
         if os.environ.get("CI"):
             pytest.fail("no Elasticsearch: deploy/dev/services start elasticsearch")
         pytest.skip("no Elasticsearch: deploy/dev/services start elasticsearch")
     try:
-        yield f"{SERVER}/{prefix}"
+        yield f"{server}/{prefix}"
     finally:
-        for name in indices(prefix):
-            requests.delete(f"{SERVER}/{name}", timeout=60)
-        requests.delete(f"{SERVER}/_index_template/{prefix}", timeout=60)
+        for name in indices(prefix, server):
+            requests.delete(f"{server}/{name}", timeout=60)
+        requests.delete(f"{server}/_index_template/{prefix}", timeout=60)
 
 
-def indices(prefix: str) -> list[str]:
+def indices(prefix: str, server: str = SERVER) -> list[str]:
     """The names of all indices that begin so."""
-    answer = requests.get(f"{SERVER}/{prefix}-*?features=aliases", timeout=60)
+    answer = requests.get(f"{server}/{prefix}-*?features=aliases", timeout=60)
     answer.raise_for_status()
     return sorted(answer.json())
 

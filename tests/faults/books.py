@@ -10,6 +10,8 @@ from sqlalchemy import Engine, RowMapping, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from services.audit.search.index import open_index
+from services.audit.service import INDICES
 from services.installation import Installation
 from shared.bus.depths import depths
 
@@ -58,6 +60,12 @@ class Books:
         return self.home.embedded_database("crm")
 
 
+def entries_to_index(home: Installation, books: Books) -> int:
+    """How far the search index is behind the log."""
+    indexed = open_index(home.search_index, INDICES).stored_up_to().seq
+    return books.count("audit", "SELECT count(*) FROM entries") - indexed
+
+
 def waiting(home: Installation) -> dict[str, int]:
     """What is still on its way, by place; an empty answer means that nothing waits."""
     books = Books(home=home)
@@ -75,5 +83,6 @@ def waiting(home: Installation) -> dict[str, int]:
     for name in SERVICES:
         query = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
         found[f"outbox of {name}"] = books.count(name, query)
+    found["entries to index"] = entries_to_index(home, books)
     found[OUTSIDE] = books.count("crm", "SELECT count(*) FROM notice WHERE state = 'waiting'")
     return {place: number for place, number in found.items() if number}

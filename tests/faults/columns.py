@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from services.installation import Installation
+from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.faults.servers import OWN, Addresses
@@ -54,6 +55,13 @@ def distributed(where: Addresses = OWN.addresses) -> Iterator[Column]:
     ):
         urls = {"BROKER_URL": host.url, "DATABASE_URL": url}
         yield Column(name="distributed", urls=urls)
+
+
+@contextmanager
+def indexed(where: Addresses = OWN.addresses) -> Iterator[Column]:
+    """`distributed`, and its search lies in an Elasticsearch."""
+    with distributed(where) as column, search_url(where.elasticsearch) as url:
+        yield replace(column, urls={**column.urls, "SEARCH_URL": url})
 
 
 def _open_the_caps(product: Product) -> None:

@@ -1,4 +1,4 @@
-"""Runs in which one link fails: to the model, the CRM, the broker or the database."""
+"""Runs in which one link fails: to the model, the CRM, the broker, the database or the index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.faults.columns import Column, distributed, embedded
+from tests.faults.columns import Column, distributed, embedded, indexed
 from tests.faults.killing import play
 from tests.faults.model_server import helpful_model
 from tests.faults.proxy import Proxy
@@ -81,6 +81,13 @@ def _server(variable: str, _: Path) -> Iterator[Setting]:
 
 
 @contextmanager
+def _index(_: Path) -> Iterator[Setting]:
+    OWN.start("rabbitmq", "postgresql", "elasticsearch")
+    with indexed() as column, before(column.urls["SEARCH_URL"]) as (proxy, near):
+        yield column, proxy, {"SEARCH_URL": near}
+
+
+@contextmanager
 def before(url: str) -> Iterator[tuple[Proxy, str]]:
     """A proxy in front of this address, and the address that leads through it."""
     parts = urlsplit(url)
@@ -95,5 +102,6 @@ _LINKS: Mapping[str, Callable[[Path], Any]] = {
     "crm": _crm,
     "broker": partial(_server, "BROKER_URL"),
     "database": partial(_server, "DATABASE_URL"),
+    "index": _index,
 }
 ROUNDS = tuple((name, partial(link, name)) for name in _LINKS)

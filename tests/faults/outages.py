@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults.columns import distributed
+from tests.faults.columns import Column, distributed, indexed
 from tests.faults.killing import play
 from tests.faults.servers import OWN
 from tests.faults.stage import Ended
@@ -19,7 +19,9 @@ UP_SECONDS = 12.0
 
 
 def broker(folder: Path, seed: int, *, kills: int = 6) -> Ended:
-    return _killed(folder, seed, kills, lambda mix: _down_and_up("rabbitmq", mix))
+    OWN.start("rabbitmq", "postgresql")
+    with distributed() as column:
+        return _killed(column, folder, seed, kills, lambda mix: _down_and_up("rabbitmq", mix))
 
 
 def database(folder: Path, seed: int, *, kills: int = 8) -> Ended:
@@ -32,7 +34,16 @@ def database(folder: Path, seed: int, *, kills: int = 8) -> Ended:
             return "backend"
         return _down_and_up("postgresql", mix)
 
-    return _killed(folder, seed, kills, kill)
+    OWN.start("rabbitmq", "postgresql")
+    with distributed() as column:
+        return _killed(column, folder, seed, kills, kill)
+
+
+def index(folder: Path, seed: int, *, kills: int = 4) -> Ended:
+    """Searching stands still meanwhile, and nothing else does."""
+    OWN.start("rabbitmq", "postgresql", "elasticsearch")
+    with indexed() as column:
+        return _killed(column, folder, seed, kills, lambda mix: _down_and_up("elasticsearch", mix))
 
 
 def _down_and_up(name: str, mix: random.Random) -> str:
@@ -42,19 +53,19 @@ def _down_and_up(name: str, mix: random.Random) -> str:
     return name
 
 
-def _killed(folder: Path, seed: int, kills: int, kill: Callable[[random.Random], str]) -> Ended:
-    OWN.start("rabbitmq", "postgresql")
+def _killed(
+    column: Column, folder: Path, seed: int, kills: int, kill: Callable[[random.Random], str]
+) -> Ended:
     mix = random.Random(seed)
-    with distributed() as column:
 
-        def act() -> tuple[int, Mapping[str, Any]]:
-            done: list[str] = []
-            for _ in range(kills):
-                time.sleep(UP_SECONDS * mix.random() + 3)
-                done.append(kill(mix))
-            return len(done), {"killed": {one: done.count(one) for one in set(done)}}
+    def act() -> tuple[int, Mapping[str, Any]]:
+        done: list[str] = []
+        for _ in range(kills):
+            time.sleep(UP_SECONDS * mix.random() + 3)
+            done.append(kill(mix))
+        return len(done), {"killed": {one: done.count(one) for one in set(done)}}
 
-        return play(column, folder, seed, act)
+    return play(column, folder, seed, act)
 
 
-ROUNDS = (("broker", 100, broker), ("database", 100, database))
+ROUNDS = (("broker", 100, broker), ("database", 100, database), ("index", 30, index))

@@ -12,11 +12,17 @@ from pathlib import Path
 
 import psutil
 
+from tests.contracts.elasticsearch import SERVER
 from tests.contracts.postgresql import POSTGRESQL
 from tests.contracts.rabbitmq import MANAGEMENT, URL
 from tests.product import ROOT, eventually
 
 START_SECONDS = 150
+PID_FILES = {
+    "rabbitmq": "pid",
+    "postgresql": "data/postmaster.pid",
+    "elasticsearch": "data/pid",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +32,18 @@ class Addresses:
     rabbitmq: str = URL
     management: str = MANAGEMENT
     postgresql: str = POSTGRESQL
+    elasticsearch: str = SERVER
 
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """One RabbitMQ and one PostgreSQL in ``folder``; nobody else uses them."""
+    """A RabbitMQ, a PostgreSQL and an Elasticsearch in ``folder``; nobody else uses them."""
 
     folder: Path
     rabbitmq_port: int = 5693
     management_port: int = 15693
     postgresql_port: int = 55492
+    elasticsearch_port: int = 59292
 
     @property
     def addresses(self) -> Addresses:
@@ -44,6 +52,7 @@ class Servers:
             rabbitmq=f"pika://guest:guest@{local}:{self.rabbitmq_port}/%2F",
             management=f"http://{local}:{self.management_port}",
             postgresql=f"postgresql+psycopg://postgres@{local}:{self.postgresql_port}/postgres",
+            elasticsearch=f"http://{local}:{self.elasticsearch_port}",
         )
 
     def start(self, *names: str) -> None:
@@ -92,8 +101,7 @@ class Servers:
         return done.stdout
 
     def _pid(self, name: str) -> int:
-        file = "rabbitmq/pid" if name == "rabbitmq" else "postgresql/data/postmaster.pid"
-        return int((self.folder / file).read_text().split()[0])
+        return int((self.folder / name / PID_FILES[name]).read_text().split()[0])
 
     def _script(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -114,6 +122,7 @@ class Servers:
             "RABBITMQ_PORT": str(self.rabbitmq_port),
             "RABBITMQ_MANAGEMENT_PORT": str(self.management_port),
             "POSTGRESQL_PORT": str(self.postgresql_port),
+            "ELASTICSEARCH_PORT": str(self.elasticsearch_port),
         }
 
 

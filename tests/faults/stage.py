@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.audit.search.index import open_index
+from services.audit.service import INDICES
 from services.installation import Installation
 from tests.faults.approver import Approver
 from tests.faults.books import OUTSIDE, waiting
@@ -89,7 +91,17 @@ class Stage:
         verified = self.product.command("verify")
         if verified.returncode:
             found.append(f"verify: {(verified.stdout + verified.stderr)[-300:]}")
-        return found
+        return found + self._wrong_index()
+
+    def _wrong_index(self) -> list[str]:
+        """The search index must be what the log makes of itself."""
+        index = open_index(self.home.search_index, INDICES)
+        kept = index.sum()
+        rebuilt = self.product.command("reindex")
+        if rebuilt.returncode:
+            return [f"reindex: {(rebuilt.stdout + rebuilt.stderr)[-300:]}"]
+        fresh = index.sum()
+        return [] if kept == fresh else [f"the index had {kept}, the log makes it {fresh}"]
 
     def _until_nothing_waits(self, since: float) -> Left:
         """Twice in a row, the CRM's own retries included, which do not count as our time."""
