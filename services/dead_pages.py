@@ -17,6 +17,7 @@ from services.status import StatusDeps
 from shared.access import current_person, flash, role, wants_json
 from shared.bus.letters import UNKNOWN, Letter, first_letters
 from shared.bus.topology import work_queues
+from shared.dead_letters import decision
 from shared.domain import ids
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, BrokerUnavailable, NotFound
@@ -144,15 +145,9 @@ def _tell(deps: StatusDeps, topic: Topic, chosen: Sequence[LetterLine], reason: 
     with deps.audit.unit_of_work.begin() as unit:
         for line in chosen:
             subject = f"message/{line.message_id}"
-            body = {
-                "message_id": line.message_id,
-                "queue": line.queue,
-                "topic": line.topic,
-                "reason": reason,
-            }
             unit.publish(
                 topic,
-                body,
+                decision(line, reason),
                 subject=subject,
                 chain=line.chain or subject,
                 actor=actor,

@@ -50,6 +50,16 @@ def with_letters(forget: Callable[[Envelope, Any], Effect]) -> Callable[[Envelop
 HANDLERS = {Topic.MESSAGE_REPLAYED: redrive, Topic.MESSAGE_DROPPED: drop}
 
 
+def decision(letter: Any, reason: str) -> dict[str, str]:
+    """The body of both topics for one dead letter: a `Letter`, or a line that shows one."""
+    return {
+        "message_id": letter.message_id,
+        "queue": letter.queue,
+        "topic": letter.topic,
+        "reason": reason,
+    }
+
+
 def _decide(envelope: Envelope, deps: Any, act: Callable[[Any, str, str], bool]) -> Effect:
     body = envelope.noun()
     queue: str = deps.outbox.service

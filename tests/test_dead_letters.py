@@ -10,8 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from kombu import Queue
 from structlog.testing import capture_logs
 
+from services.dead import replay
 from services.dead_pages import dead_letters
 from services.place import Place
 from services.status import StatusDeps
@@ -250,3 +253,35 @@ def test_a_letter_that_somebody_looks_at_is_found_a_moment_later(desk: Desk) -> 
         ),
     )
     assert desk.resting() == set()
+
+
+def command(desk: Desk, *words: str) -> str:
+    said = CliRunner().invoke(replay, words, obj=SimpleNamespace(bus_url=desk.url))
+    assert said.exit_code == 0, said.output
+    return str(said.output)
+
+
+def test_the_command_tells_the_workers_and_the_log_as_the_page_does(desk: Desk) -> None:
+    first, second = stop(desk), stop(desk, "classifier", AWAY)
+    assert f"would send  {first}" in command(desk, "--all", "--dry-run")
+    assert [*_read(desk, "audit")] == []
+    assert "Nothing matches." in command(desk, "--topic", "event.received")
+    assert "2 messages" in command(desk, "--all", "--reason", "mended")
+    assert desk.resting() == {first, second}, "their workers send them"
+    [*told] = _read(desk, "audit")
+    assert {one.noun()["message_id"] for one in told} == {first, second}
+    assert {(one.actor, one.noun()["reason"]) for one in told} == {
+        ("person:command-line", "mended")
+    }
+    for message in [*told, *told]:
+        desk.hear(message)
+    assert desk.resting() == set()
+    assert (desk.waiting("writer"), desk.waiting("classifier")) == (1, 1)
+
+
+def _read(desk: Desk, queue: str) -> Iterator[Any]:
+    connection = connect(desk.url)
+    bound = Queue(queue).bind(connection.channel())
+    while (message := bound.get(no_ack=True)) is not None:
+        yield decode(message.body)
+    connection.release()

@@ -88,9 +88,11 @@ def test_a_dead_letter_and_its_alarm_are_told_and_the_alarms_end(
 ) -> None:
     from shared.bus.publisher import Publisher
     from shared.bus.transports.sqlite import url_of
+    from shared.bus.waiting import READY, Waiting
 
     publisher = Publisher(url_of(product.folder / "data" / "bus.db"))
-    publisher.requeue("writer", "m-1", '{"nothing": "jane.doe@example.com"}')
+    text = '{"nothing": "jane.doe@example.com"}'
+    publisher.put([Waiting(queue="writer", place=READY, message_id="m-1", text=text)])
     publisher.close()
     alarm = "Alarm: Messages could not be handled"
     eventually(lambda: lines(receiver, alarm), 30)

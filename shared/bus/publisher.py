@@ -59,10 +59,6 @@ class Publisher:
         """Back to ``queue`` after ``delay``."""
         self._one(DELAY, f"{delay.name}.{queue}", message_id, text, {"attempt": attempt})
 
-    def requeue(self, queue: str, message_id: str, text: str) -> None:
-        """Straight to one work queue, with the same id (a replay)."""
-        self._one("", queue, message_id, text, {})
-
     def put(self, messages: Sequence[Waiting]) -> None:
         """Bring messages back to the places where they waited, as one batch."""
         with self._batch() as producer:
