@@ -97,6 +97,7 @@ def run(home: Home) -> None:
         is_first = place.prepare()
         occupy(place.root)
         tree = supervise(place)
+    tree.open()
     _welcome(place, is_first=is_first)
     tree.run()
     click.echo("Stopped. Everything accepted is kept; start again to go on.")
