@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from services.installation import (
-    Installation,
-    RunSettings,
-    installation,
-    pass_installation,
-)
 from shared.errors import ConfigurationError, PipelineError
+from shared.processes import keep_memory_small, lasting
 from shared.settings import ProcessSettings, given, load_settings
 
-if TYPE_CHECKING:  # `run` starts without what other commands need.
+if TYPE_CHECKING:  # Loading what a command needs is part of the command.
+    from services.installation import Installation
     from services.wiring import Home
 
 ONE_PROCESS = frozenset({"serve", "work", "healthy", "secrets", "setup"})
@@ -59,15 +55,15 @@ class Commands(click.Group):
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """AI proposes, people countersign, the CRM stays clean."""
-    from shared.logs import configure_logs
-    from shared.processes import keep_memory_small
-
     keep_memory_small()
-    configure_logs()
-    if ctx.invoked_subcommand not in ONE_PROCESS:
-        ctx.obj = _home()
-        if ctx.invoked_subcommand not in STARTS:
-            _require_set_up(ctx.obj)
+    with lasting():
+        from shared.logs import configure_logs
+
+        configure_logs()
+        if ctx.invoked_subcommand not in ONE_PROCESS:
+            ctx.obj = _home()
+    if ctx.obj is not None and ctx.invoked_subcommand not in STARTS:
+        _require_set_up(ctx.obj)
 
 
 def _home() -> Home:
@@ -76,25 +72,33 @@ def _home() -> Home:
         from services.own_environment import OwnEnvironment
 
         return OwnEnvironment(given=given())
+    from services.installation import RunSettings, installation
+
     return installation(load_settings(RunSettings))
 
 
 def _require_set_up(home: Any) -> None:
+    from services.installation import Installation
+
     if isinstance(home, Installation) and not home.people.exists():
         raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
 
 
 @main.command()
-@pass_installation
-def run(home: Installation) -> None:
+@click.pass_obj
+def run(home: Home) -> None:
     """Start everything on this machine; Ctrl-C or SIGTERM stops it."""
-    is_first = home.prepare()
-    from services.embedded import supervise
-    from services.occupied import occupy
+    with lasting():
+        from services.embedded import supervise
+        from services.installation import require_installation
+        from services.occupied import occupy
 
-    occupy(home.root)
-    tree = supervise(home)
-    _welcome(home, is_first=is_first)
+        place = require_installation(home)
+        is_first = place.prepare()
+        occupy(place.root)
+        tree = supervise(place)
+    tree.open()
+    _welcome(place, is_first=is_first)
     tree.run()
     click.echo("Stopped. Everything accepted is kept; start again to go on.")
 
@@ -155,11 +159,10 @@ def _demonstrate(home: Home, vendor: str, *, sandbox: bool) -> None:
     """A product of its own beside a double of the vendor's API, until Ctrl-C."""
     from services.demonstrating import beside, double_of, furnish, in_background, post_mails
     from services.embedded import supervise
+    from services.installation import require_installation
     from services.occupied import occupy
 
-    if not isinstance(home, Installation):
-        raise ConfigurationError("`demo --crm` needs DATA_DIR: it starts a product of its own")
-    own = beside(home, f"{vendor}-sandbox" if sandbox else vendor)
+    own = beside(require_installation(home), f"{vendor}-sandbox" if sandbox else vendor)
     with double_of(vendor) as double:
         is_first = own.prepare()
         occupy(own.root)

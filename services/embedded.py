@@ -1,26 +1,17 @@
-"""The process tree of `countersign run`: demo CRM, web pool and one worker for each service.
+"""The process tree of `countersign run`: web pool, demo CRM and one worker for each service.
 
-Children are forked from one parent that has imported everything, so they share its memory and
-start at once. In one process tree the walls between services are code and key files only.
+Children are forked from one parent that has imported what they need, so they share its memory and
+start at once. The web pool goes first: it takes webhooks while the parent makes the others ready.
+In one process tree the walls between services are code and key files only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
 import signal
 import socket
-import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from importlib import import_module
 
-import structlog
-
-from services.audit.service import SERVICE as AUDIT
-from services.classifier.service import SERVICE as CLASSIFIER
-from services.ingest.service import SERVICE as INGEST
 from services.installation import Installation
 from services.serving import (
     CrmSettings,
@@ -30,149 +21,94 @@ from services.serving import (
     serve_granian,
     serve_waitress,
 )
-from services.writer.service import SERVICE as WRITER
-from shared.bus.connection import connect
-from shared.bus.topology import declare
-from shared.bus.transports.sqlite import file_of
-from shared.bus.transports.sqlite.store import release_owner
+from services.supervisor import Child, Supervisor
 from shared.crm.grant_settings import READ, WRITE
+from shared.domain.topics import SERVICES
 from shared.errors import ConfigurationError
-from shared.migrations import bring_up
-from shared.processes import die_with, show_name
-from shared.running import STOP_SECONDS, run_worker
+from shared.migrations import bring_up, is_newest
+from shared.processes import apart
 from shared.service import Service
 
-log = structlog.get_logger()
-SERVICES: tuple[Service, ...] = (INGEST, CLASSIFIER, WRITER, AUDIT)
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-STEADY_SECONDS = 30.0
-
-
-@dataclass(kw_only=True)
-class Child:
-    """One process of the tree: forked, watched and started again when it dies."""
-
-    name: str
-    run: Callable[[], None]
-    pid: int = 0
-    started: float = 0.0
-    pause: float = FIRST_PAUSE
-    due: float = 0.0
-
-
-@dataclass(kw_only=True)
-class Supervisor:
-    """Starts the children, replaces dead ones, and stops all of them on SIGTERM."""
-
-    home: Installation
-    children: list[Child] = field(default_factory=list)
-    stopping: bool = False
-    renewing: bool = False
-
-    def run(self) -> None:
-        """Until SIGTERM or SIGINT; returns when every child has ended."""
-        signal.signal(signal.SIGTERM, self._end)
-        signal.signal(signal.SIGINT, self._end)
-        signal.signal(signal.SIGUSR1, self._renew)
-        gc.freeze()
-        for child in self.children:
-            self._start(child)
-        while not self.stopping:
-            self._replace_dead()
-            if self.renewing:
-                self._renew_all()
-            time.sleep(0.1)
-        self._stop_all()
-
-    def _end(self, *_: object) -> None:
-        self.stopping = True
-
-    def _renew(self, *_: object) -> None:
-        self.renewing = True
-
-    def _renew_all(self) -> None:
-        """One after the other, with the secrets of now; a worker finishes what is in hand.
-
-        granian starts each new web process before it ends the old one.
-        """
-        self.renewing = False
-        for child in self.children:
-            log.info("begins anew", process=child.name)
-            if child.name == "web" and self.home.run.is_loopback:
-                _signal(child.pid, signal.SIGHUP)
-                continue
-            old = child.pid
-            _signal(old, signal.SIGTERM)
-            while child.pid in {0, old} and not self.stopping:
-                self._replace_dead()
-                time.sleep(0.05)
-
-    def _start(self, child: Child) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child.started = time.monotonic()
-        parent = os.getpid()
-        child.pid = os.fork()
-        if child.pid == 0:
-            _become(child, parent)
-
-    def _replace_dead(self) -> None:
-        for child in self.children:
-            if child.pid and _has_ended(child.pid):
-                log.warning("process ended", process=child.name, pid=child.pid)
-                _release(self.home, child.pid)
-                is_steady = time.monotonic() - child.started > STEADY_SECONDS
-                child.pause = FIRST_PAUSE if is_steady else min(child.pause * 2, LONGEST_PAUSE)
-                child.due, child.pid = time.monotonic() + child.pause, 0
-            elif not child.pid and time.monotonic() >= child.due:
-                self._start(child)
-
-    def _stop_all(self) -> None:
-        """Intake first, then the workers; whoever hangs is killed."""
-        for child in self.children:
-            _signal(child.pid, signal.SIGTERM)
-        limit = time.monotonic() + STOP_SECONDS + 5
-        while any(child.pid and not _has_ended(child.pid) for child in self.children):
-            if time.monotonic() > limit:
-                for child in self.children:
-                    _signal(child.pid, signal.SIGKILL)
-            time.sleep(0.05)
+DATABASES = (*SERVICES, "sessions", READ, WRITE)
+SHARED = ("requests", "services.demo_crm.app", "waitress.server")
+"""What several of the other processes would each import for itself."""
 
 
 def supervise(home: Installation) -> Supervisor:
-    """The tree of this installation, not started yet. Databases and queues are ready.
+    """The tree of this installation, not started yet. Its databases are ready.
 
     Raises `ConfigurationError` where a port is taken or a database is not ours.
     """
+    from services.webs import WEB_SERVICES, load
+
     for port in (home.run.port, int(home.crm_url.rpartition(":")[2])):
         _refuse_taken_port(home.run.host if port == home.run.port else "127.0.0.1", port)
-    prepare_databases(home)
-    children = [
-        Child(name="web", run=lambda: serve_web(home)),
-        *(Child(name=f"{service.name}-worker", run=_worker(home, service)) for service in SERVICES),
+    if not all(is_newest(home.database(name), name) for name in DATABASES):
+        apart(lambda: _bring_up_all(home))  # What migrating loads would be every child's.
+    load(WEB_SERVICES)
+    door = Child(
+        name="web",
+        run=lambda: serve_web(home),
+        renewal=signal.SIGHUP if home.run.is_loopback else signal.SIGTERM,
+    )
+    return Supervisor(door=door, others=lambda: others(home), bury=lambda pid: _release(home, pid))
+
+
+def others(home: Installation) -> list[Child]:
+    """All but the door, in the order of who needs whom; the queues are ready.
+
+    Raises `BrokerUnavailable`.
+    """
+    from services import declarations
+
+    prepare_queues(home)
+    for name in SHARED:
+        import_module(name)
+    return [
         Child(name="demo-crm", run=lambda: serve_demo_crm(home)),
+        *(
+            Child(name=f"{service.name}-worker", run=_worker(home, service))
+            for service in declarations.SERVICES
+        ),
     ]
-    return Supervisor(home=home, children=children)
 
 
 def prepare_databases(home: Installation) -> None:
     """Bring every database to its newest schema and declare the queues."""
-    for name in (*(service.name for service in SERVICES), "sessions", READ, WRITE):
+    _bring_up_all(home)
+    prepare_queues(home)
+
+
+def _bring_up_all(home: Installation) -> None:
+    for name in DATABASES:
         bring_up(home.database(name), name)
+
+
+def prepare_queues(home: Installation) -> None:
+    """Declare them. Nobody of a former tree lives: whatever it held comes back now, not when
+    leases end. Raises `BrokerUnavailable`.
+    """
+    from shared.bus.connection import connect
+    from shared.bus.topology import declare
+
     connection = connect(home.bus_url)
     declare(connection)
     connection.release()
-    # Nobody of a former tree lives: whatever it held comes back now, not when leases end.
     _release(home, "")
 
 
 def _release(home: Installation, owner: int | str) -> None:
     """The embedded broker does not see that a process is gone; any other one does."""
+    from shared.bus.transports.sqlite import file_of
+    from shared.bus.transports.sqlite.store import release_owner
+
     if (file := file_of(home.bus_url)) is not None:
         release_owner(file, owner)
 
 
 def _worker(home: Installation, service: Service) -> Callable[[], None]:
+    from shared.running import run_worker
+
     return lambda: run_worker(service, home.environment(service.name, "worker"))
 
 
@@ -212,40 +148,6 @@ def serve_demo_crm(home: Installation) -> None:
     )
 
 
-def _become(child: Child, parent: int) -> None:
-    """The forked child's whole life; it never returns into the parent's code."""
-    code = 1
-    try:
-        show_name(child.name)
-        die_with(parent)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # The supervisor alone answers Ctrl-C.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # As it alone lets others begin anew.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        child.run()
-        code = 0
-    except ConfigurationError as error:
-        log.error("cannot start", process=child.name, error=str(error))  # noqa: TRY400
-    except BaseException:
-        log.exception("process failed", process=child.name)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True
-
-
-def _signal(pid: int, number: int) -> None:
-    if pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
 def _refuse_taken_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -257,13 +159,3 @@ def _refuse_taken_port(host: str, port: int) -> None:
                 f"port {port} on {host} cannot be used ({error.strerror}): "
                 "stop what listens there, or choose another with PORT=… (the demo CRM: CRM_PORT=…)"
             ) from error
-
-
-def environments(home: Installation) -> Mapping[str, Mapping[str, str]]:
-    """What each part of the tree gets, by ``service.role``: for the credentials test."""
-    return {
-        f"{service.name}.{role}": home.environment(service.name, role)
-        for service in SERVICES
-        for role in ("web", "worker")
-        if getattr(service, role) is not None
-    }

@@ -103,14 +103,19 @@ def pass_installation(
     @click.pass_obj
     @functools.wraps(command)
     def checked(home: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not isinstance(home, Installation):
-            name = click.get_current_context().command_path
-            raise ConfigurationError(
-                f"`{name}` needs DATA_DIR; PROCESS says that this is one process of several"
-            )
-        return command(home, *args, **kwargs)
+        return command(require_installation(home), *args, **kwargs)
 
     return checked
+
+
+def require_installation(home: Any) -> Installation:
+    """What the command of now works on. Raises `ConfigurationError` where it is one process."""
+    if isinstance(home, Installation):
+        return home
+    raise ConfigurationError(
+        f"`{click.get_current_context().command_path}` needs DATA_DIR; "
+        "PROCESS says that this is one process of several"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

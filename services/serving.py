@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.patience import end_on_sigterm, migrated, patiently
+from shared.processes import allow_many_connections, die_with, lasting
 from shared.settings import ProcessSettings, given, load_settings, setting
 
 
@@ -52,10 +53,12 @@ def serve(name: str) -> None:
     if name == "demo-crm":
         serve_crm(load_settings(CrmSettings))
         return
-    from services.webs import FrameSettings, application
+    with lasting():
+        from services.webs import FrameSettings, application, load
 
-    pool, environ = load_settings(PoolSettings), given()
-    load_settings(FrameSettings, environ)
+        pool, environ = load_settings(PoolSettings), given()
+        load_settings(FrameSettings, environ)
+        load([name])
     web = service_of(name).web
     end_on_sigterm()
     patiently(migrated(name, load_settings(web.settings, environ).database_url))
@@ -64,9 +67,10 @@ def serve(name: str) -> None:
 
 def work(name: str) -> None:
     """Consume and loop for one service until SIGTERM. Raises `ConfigurationError`."""
-    from shared.running import run_worker
+    with lasting():
+        from shared.running import run_worker
 
-    service = service_of(name)
+        service = service_of(name)
     settings: Any = load_settings(service.worker.settings)
     end_on_sigterm()
     patiently(migrated(name, settings.database_url))
@@ -92,8 +96,6 @@ def serve_granian(
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
     from granian.server import Server
-
-    from shared.processes import allow_many_connections, die_with
 
     allow_many_connections()
     server = os.getpid()
@@ -150,8 +152,6 @@ def serve_waitress(app: Any, host: str, port: int, *, threads: int) -> None:
     not look at more than 1,023 and would end the process.
     """
     from waitress.server import create_server
-
-    from shared.processes import allow_many_connections
 
     allow_many_connections()
     server = create_server(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,20 @@ from shared.domain.topics import Topic
 from shared.settings import load_settings, setting
 
 WEB_SERVICES = ("ingest", "writer", "audit")
+
+
+FRAME = ("services.measures", "services.readiness", "shared.sessions", "shared.web")
+PAGES: Mapping[str, tuple[str, ...]] = {
+    "ingest": (),
+    "writer": (
+        "services.writer.pages",
+        "services.writer.routes",
+        "shared.people_pages",
+        "shared.signing_in",
+    ),
+    "audit": ("services.dead_pages", "services.status"),
+}
+"""Modules that only a web process needs, and imports where it needs them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +88,16 @@ def application(given: Mapping[str, Mapping[str, str]]) -> Any:
     )
 
 
+def load(names: Iterable[str]) -> None:
+    """Import what the `application` of these services does: a parent does it for all it forks."""
+    for name in names:
+        _web(name)
+        for module in PAGES[name]:
+            import_module(module)
+    for module in FRAME:
+        import_module(module)
+
+
 def largest_body(path: str, public_url: str = "") -> int:
     """How many bytes a request to this path may bring: what its source takes, or a page."""
     from services.ingest.routes import PREFIX
@@ -86,8 +111,6 @@ def largest_body(path: str, public_url: str = "") -> int:
 
 def _web(name: str) -> Any:
     """The web part of a service, imported only where it is served."""
-    from importlib import import_module
-
     return import_module(f"services.{name}.service").SERVICE.web
 
 

@@ -123,6 +123,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_size_limit=67108864",
         "mmap_size=268435456",
+        "cache_size=-1024",  # For each connection; what is read lies in the map.
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -30,6 +30,15 @@ def migrate(engine: Engine, service: str) -> None:
     _upgrade(engine, service, "head")
 
 
+def is_newest(url: str, service: str) -> bool:
+    """Whether the database at ``url`` has the newest schema already. Raises `StoreUnavailable`."""
+    engine = open_database(url, pooled=False)
+    try:
+        return _found(engine) == _known(service)[-1]
+    finally:
+        engine.dispose()
+
+
 def bring_up(url: str, service: str) -> None:
     """Schema and tables of the database at ``url``, in the newest form; it may take its time.
 

@@ -98,7 +98,7 @@ def restore(
     """
     from services.backup import restoring
     from services.backup.accounts import to_do
-    from services.embedded import SERVICES
+    from services.declarations import SERVICES
     from services.occupied import occupied
 
     restoring.refuse_occupied(home, [service.name for service in SERVICES])

@@ -25,7 +25,8 @@ from services.backup.restoring import (
 )
 from services.backup.rows import sum_of
 from services.backup.taking import MESSAGES, SESSIONS, parsed, tables_of, take
-from services.embedded import SERVICES, prepare_databases
+from services.declarations import SERVICES
+from services.embedded import prepare_databases
 from services.installation import Installation
 from services.occupied import MOVED
 from shared.bus.depths import depths

@@ -20,7 +20,7 @@ from services.audit import reader
 from services.audit.reader import Logged
 from services.audit.vault import Vault
 from services.backup.moment import Moment
-from services.embedded import SERVICES
+from services.declarations import SERVICES
 from services.ingest.sent import sent_ids
 from shared.bus.envelope import Envelope, encode, traceparent
 from shared.bus.topology import work_queues

@@ -17,7 +17,7 @@ from services.backup.manifest import FORMAT, Manifest, fingerprints, reach_of
 from services.backup.moment import Moment, one_moment
 from services.backup.on_the_way import OnTheWay
 from services.backup.rows import Sum, head_of, kept, lines_of
-from services.embedded import SERVICES
+from services.declarations import SERVICES
 from services.ingest.store import raw_files
 from services.installation import Installation
 from shared import sessions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.embedded import SERVICES
+from services.declarations import SERVICES
 from services.installation import Installation, RunSettings
 from shared.settings import load_settings
 

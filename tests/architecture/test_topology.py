@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.embedded import SERVICES
+from services.declarations import SERVICES
 from shared.bus.topology import all_queues, parked, queue_named, work_queues
 from shared.domain.topics import AUDIT, TOPICS, Topic, consumed_by
 

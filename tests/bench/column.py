@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from shared.db import in_schema, make_schema, open_database
 from tests.bench.facts import tree
 from tests.bench.result import NotHereError
+from tests.bench.shipped import shipped
 from tests.contracts.elasticsearch import SERVER, search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import MANAGEMENT, URL, virtual_host
@@ -39,7 +40,7 @@ class Column:
     """``environ`` goes to the product; ``pids`` are the processes of the servers it uses."""
 
     name: str
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=shipped)
     pids: Callable[[], Sequence[int]] = _nobody
 
     def database(self, folder: Path, service: str) -> str:
@@ -72,6 +73,7 @@ def distributed() -> Iterator[Column]:
     """A virtual host, a database and an index of its own. Raises `NotHereError` without a server."""
     with ExitStack() as stack:
         environ = {
+            **shipped(),
             "BROKER_URL": stack.enter_context(rabbitmq()),
             "DATABASE_URL": stack.enter_context(postgresql()),
             "SEARCH_URL": stack.enter_context(elasticsearch()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from tests.bench.facts import foreign, pss_mb, rss_mb
 from tests.bench.live import Sender, fresh
 from tests.bench.result import Figure, Found, kept
 from tests.bench.scale import pick
+from tests.bench.shipped import shipped
 from tests.events import standard_webhook
 from tests.product import ROOT, Product
 
@@ -128,10 +130,13 @@ def _spawn(product: Product) -> subprocess.Popen[bytes]:
 
 
 def p19_import() -> Found:
-    """ms to import what an ingest web process needs, and which heavy packages came along."""
+    """ms to import what an ingest web process needs, as it does that itself, and which heavy packages
+    came along.
+    """
     code = (
         "import time; begin = time.perf_counter()\n"
-        "import services.ingest.service, shared.web\n"
+        "from shared.processes import lasting\n"
+        "with lasting(): import services.ingest.service, shared.web\n"
         "took = (time.perf_counter() - begin) * 1000\n"
         "import json, sys\n"
         f"print(json.dumps([took, [name for name in {BANNED!r} if name in sys.modules]]))"
@@ -140,7 +145,12 @@ def p19_import() -> Found:
     for _ in range(pick(1, 5, 9) + 1):
         with foreign(list) as others:
             answer = subprocess.run(
-                [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+                [sys.executable, "-c", code],
+                cwd=ROOT,
+                env={**os.environ, **shipped()},
+                capture_output=True,
+                text=True,
+                check=True,
             )
         took, banned = json.loads(answer.stdout)
         rounds.append({"ms": took, "banned": banned, **others})

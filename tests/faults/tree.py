@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from services import embedded
+from services import declarations, embedded, supervisor
 from services.__main__ import _welcome
 from services.installation import Installation, RunSettings
 from services.writer import apply, service
@@ -109,7 +109,7 @@ def hurry() -> None:
     """A record's lock ends sooner, and with it the wait of the completer; the log is sealed often."""
     apply.LOCK = service.LOCK = timedelta(seconds=12)
     apply.MARGIN = timedelta(seconds=3)
-    embedded.SERVICES = tuple(_hurried(one) for one in embedded.SERVICES)
+    declarations.SERVICES = tuple(_hurried(one) for one in declarations.SERVICES)
 
 
 def _hurried(one: Service) -> Service:
@@ -124,7 +124,7 @@ def main() -> None:
     run = load_settings(RunSettings)
     home = Behind(root=run.data_dir.resolve(), run=run, crm_proxy=wiring.crm_url)
     is_first = home.prepare()
-    embedded.LONGEST_PAUSE = LONGEST_PAUSE
+    supervisor.LONGEST_PAUSE = LONGEST_PAUSE
     if wiring.moods:
         _make_moody(Path(wiring.moods))
     if wiring.is_hurried:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, LargeBinary, MetaData, Table, inspect, select, text
 
-from services.embedded import SERVICES, prepare_databases
+from services.declarations import SERVICES
+from services.embedded import prepare_databases
 from services.installation import Installation, RunSettings
 from shared import sessions
 from shared.bus.transports.sqlite.schema import VERSION

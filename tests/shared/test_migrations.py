@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import MetaData, text
 
-from services.embedded import SERVICES
+from services.declarations import SERVICES
 from shared import sessions
 from shared.crm import grants
 from shared.db import open_database, writing

@@ -78,6 +78,7 @@ def open_file(path: Path, *, durable: bool) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        db.execute("PRAGMA cache_size = -1024")  # For each of several connections in a process.
         db.execute("PRAGMA secure_delete = ON")  # A message that is gone is gone from the disk.
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
     except BaseException:
