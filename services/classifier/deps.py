@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class PolicyFile:
-    """The policy of a file, looked at anew for each event. Raises `ConfigurationError` at first.
+    """The policy of a file, looked at anew for each batch. Raises `ConfigurationError` at first.
 
     A later fault keeps the last valid version: the writer stops writing then, intake goes on.
     """
@@ -76,6 +76,7 @@ class WorkerDeps:
         return first if record is None else self.readers.get(record.crm, first)
 
     def for_batch(self) -> WorkerDeps:
-        """What the handlers of one batch get: they ask a CRM the same only once."""
+        """What the handlers of one batch get: one policy, and a CRM is asked the same only once."""
+        policy = self.policy()
         readers = {crm: asked_once(reader) for crm, reader in self.readers.items()}
-        return replace(self, readers=readers)
+        return replace(self, readers=readers, policy=lambda: policy)

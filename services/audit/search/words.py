@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 LONGEST_WORD = 64
+SHORTEST_CONTACT, LONGEST_REMEMBERED = 6, 2000
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 _WORD = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"[0-9]")
@@ -152,11 +153,28 @@ def spaced(tokens: Iterable[str]) -> str:
     return text.lower()
 
 
-def contact_keys(text: str) -> list[str]:
-    """The keys of every e-mail address and phone number in a text, each once."""
-    keys = [f"e={email}" for email in emails_of(text)]
-    keys += (key for phone in phones_of(text) for key in phone_keys(phone))
-    return list(dict.fromkeys(keys))
+def contact_keys(*texts: str) -> list[str]:
+    """The keys of every e-mail address, then of every phone number in the texts, each once."""
+    found = [_contacts(text) for text in texts if len(text) >= SHORTEST_CONTACT]
+    emails = (key for emails, _ in found for key in emails)
+    phones = (key for _, phones in found for key in phones)
+    return list(dict.fromkeys((*emails, *phones)))
+
+
+Keys = tuple[str, ...]
+
+
+def _contacts(text: str) -> tuple[Keys, Keys]:
+    return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _contacts_in(text)
+
+
+def _contacts_in(text: str) -> tuple[Keys, Keys]:
+    emails = tuple(f"e={email}" for email in emails_of(text))
+    return emails, tuple(key for phone in phones_of(text) for key in phone_keys(phone))
+
+
+# One text comes many times: in the event, in its answer, in both again when they are indexed.
+_remembered = lru_cache(maxsize=4096)(_contacts_in)
 
 
 def _wholes(text: str) -> Iterator[str]:

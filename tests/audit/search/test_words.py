@@ -150,3 +150,10 @@ def test_passing_over_what_holds_nothing_passes_over_no_find(text: str) -> None:
 @given(st.lists(st.text(max_size=10), max_size=6))
 def test_a_token_never_holds_what_parts_two(tokens: list[str]) -> None:
     assert spaced(tokens) == " ".join(words._BREAK.sub("_", token) for token in tokens).lower()
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_texts_one_by_one_hold_the_same_contacts_as_all_of_them(texts: list[str]) -> None:
+    assert contact_keys(*texts) == contact_keys("\n".join(texts))
+    long = [text + " " * words.LONGEST_REMEMBERED for text in texts]
+    assert contact_keys(*texts) == contact_keys(*long)
