@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -37,6 +37,7 @@ from shared.domain.topics import TOPICS, Topic
 from shared.faultpoints import reached
 
 BATCH = 200
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,14 @@ class Unit:
     cause: Envelope | None = None
     envelopes: list[Envelope] = field(default_factory=list)
     endings: list[Callable[[Unit], None]] = field(default_factory=list)
+    facts: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, read: Callable[[Connection], T]) -> T:
+        """What ``read`` finds: for all units of a transaction that change none of it."""
+        if read not in self.facts:
+            self.facts[read] = read(self.db)
+        found: T = self.facts[read]
+        return found
 
     def publish(
         self,
@@ -222,6 +231,7 @@ class UnitOfWork:
         """One transaction for several causes: call the yielded function once for each."""
         units: list[Unit] = []
         endings: list[Callable[[Unit], None]] = []
+        facts: dict[Any, Any] = {}
         now = self.clock()
         with writing(self.engine) as connection:
 
@@ -233,6 +243,7 @@ class UnitOfWork:
                     now=now,
                     cause=cause,
                     endings=endings,
+                    facts=facts,
                 )
                 units.append(unit)
                 return unit

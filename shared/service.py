@@ -16,6 +16,11 @@ Effect = Callable[[Unit], None]
 Handler = Callable[[Envelope, Any], Effect]
 
 
+def as_it_is(deps: Any) -> Any:
+    """The handlers of a batch share nothing but what the worker has."""
+    return deps
+
+
 def do_nothing(_: Unit) -> None:
     """The effect of a message that needs none; it is still marked as handled."""
 
@@ -48,8 +53,9 @@ class Worker:
 
     A handler does the slow work with no transaction open and returns the effect, which writes
     state and publishes inside the batch's one transaction. Up to ``threads`` handlers of a batch
-    wait for the outside side by side. Messages of the topics ``alone`` are never part of a batch:
-    what they do outside is committed and acknowledged before anything else begins.
+    wait for the outside side by side; ``for_batch`` makes of the dependencies what they share.
+    Messages of the topics ``alone`` are never part of a batch: what they do outside is committed
+    and acknowledged before anything else begins.
     """
 
     settings: type
@@ -58,6 +64,7 @@ class Worker:
     loops: tuple[Loop, ...] = ()
     prefetch: int = 1
     threads: int = 1
+    for_batch: Callable[[Any], Any] = as_it_is
     alone: frozenset[Topic] = frozenset()
 
 

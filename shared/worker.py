@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -170,14 +171,15 @@ class Consuming:
         return fresh
 
     def _side_by_side(self, fresh: Sequence[Delivery]) -> Iterable[Done | Settlement]:
+        work = partial(self._work, deps=self.worker.for_batch(self.deps))
         if self.worker.threads == 1 or len(fresh) == 1:
-            return map(self._work, fresh)
-        return self._threads.map(self._work, fresh)
+            return map(work, fresh)
+        return self._threads.map(work, fresh)
 
-    def _work(self, delivery: Delivery) -> Done | Settlement:
+    def _work(self, delivery: Delivery, deps: Any) -> Done | Settlement:
         try:
             envelope = delivery.envelope()
-            effect = self._handler(envelope.topic)(envelope, self.deps)
+            effect = self._handler(envelope.topic)(envelope, deps)
         except Exception as error:  # noqa: BLE001 - every end of a handler is settled.
             return Settlement(delivery=delivery, error=error)
         return Done(delivery=delivery, envelope=envelope, effect=effect)

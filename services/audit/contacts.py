@@ -25,7 +25,7 @@ def contacts_of(topic: str, body: Mapping[str, Any]) -> list[str]:
     """Each key once, in the order of appearance."""
     if topic in WITHOUT_PERSONS:
         return []
-    return contact_keys("\n".join(texts_of(body)))
+    return contact_keys(*texts_of(body))
 
 
 def persons_of(topic: str, body: Mapping[str, Any]) -> list[str]:
@@ -45,7 +45,7 @@ def own_record(body: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
     read = body.get("reading")
     if not isinstance(read, Mapping):
         return []
-    is_theirs = not set(keys).isdisjoint(contact_keys("\n".join(texts_of(read["fields"]))))
+    is_theirs = not set(keys).isdisjoint(contact_keys(*texts_of(read["fields"])))
     return [_record_key(read["ref"])] if is_theirs else []
 
 

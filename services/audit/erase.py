@@ -70,7 +70,7 @@ def erase(deps: Deps, contact: str, *, reason: str, actor: str) -> Erased:
             seqs = _blank(unit.db, some, rfc3339(unit.now))
             entries += len(seqs)
             body = {
-                "person": deps.vault.person(keys[0]).hex(),
+                "person": deps.vault.persons(keys)[0].hex(),
                 "chains": some,
                 "entries": len(seqs),
                 "reason": reason,

@@ -110,7 +110,7 @@ def _draft(
         cause=cause,
         body=canonical_body(body),
         fits=_fits(topic, body),
-        persons=tuple(vault.person(key) for key in persons_of(topic, body)),
+        persons=vault.persons(persons_of(topic, body)),
     )
 
 

@@ -99,7 +99,7 @@ def of_chains_before(db: Connection, vault: Vault, chains: Sequence[str], seq: i
 
 def chains_of_contacts(db: Connection, vault: Vault, keys: Sequence[str]) -> list[str]:
     """The chains that speak of any of these contact keys (``e=…``, ``t=…``)."""
-    hashes = [vault.person(key) for key in keys]
+    hashes = vault.persons(keys)
     query = select(PERSON_CHAINS.c.chain).where(PERSON_CHAINS.c.person.in_(hashes)).distinct()
     return list(db.scalars(query))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -52,9 +52,10 @@ class Vault:
                 return key, master == masters[0]
         raise StoreUnavailable("ledger.key does not belong to this ledger")
 
-    def person(self, contact_key: str) -> bytes:
-        """The hash under which a contact key (``e=…``, ``t=…``) is kept."""
-        return hmac.digest(self._first(b"person"), contact_key.encode(), "sha256")[:16]
+    def persons(self, contact_keys: Iterable[str]) -> tuple[bytes, ...]:
+        """The hashes under which contact keys (``e=…``, ``t=…``) are kept."""
+        key = self._first(b"person")
+        return tuple(hmac.digest(key, one.encode(), "sha256")[:16] for one in contact_keys)
 
     def query(self, text: str) -> str:
         """The hash of a search, in hex: equal searches are seen to be equal, and no more."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
 
+from services.classifier.asked_once import asked_once
 from services.classifier.model import Model
 from shared.crm import Reader
 from shared.domain.record import RecordRef
@@ -21,7 +22,7 @@ log = structlog.get_logger()
 
 
 class PolicyFile:
-    """The policy of a file, looked at anew for each event. Raises `ConfigurationError` at first.
+    """The policy of a file, looked at anew for each batch. Raises `ConfigurationError` at first.
 
     A later fault keeps the last valid version: the writer stops writing then, intake goes on.
     """
@@ -73,3 +74,9 @@ class WorkerDeps:
         """The reader of the record's CRM; of no record, or of a CRM we do not read, the first."""
         first = next(iter(self.readers.values()))
         return first if record is None else self.readers.get(record.crm, first)
+
+    def for_batch(self) -> WorkerDeps:
+        """What the handlers of one batch get: one policy, and a CRM is asked the same only once."""
+        policy = self.policy()
+        readers = {crm: asked_once(reader) for crm, reader in self.readers.items()}
+        return replace(self, readers=readers, policy=lambda: policy)

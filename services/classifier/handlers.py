@@ -121,13 +121,13 @@ def tell(unit: Unit, *, answer: tuple[Classification, str | None], key: str = ""
     """Publish the answer, keep the event for another try, forget the model's stored words."""
     classification, kept_as = answer
     event = classification.event
-    if classification.proposals:
-        store.remember(unit.db, event, unit.cause.chain if unit.cause else event.id, unit.now)
     if kept_as is not None:
         store.spending.forget(unit.db, kept_as)
-    unit.publish(
+    told = unit.publish(
         Topic.EVENT_CLASSIFIED,
         classification,
         subject=f"event/{event.id}",
         key=key,
     )
+    if classification.proposals:
+        store.remember(unit, told.body["event"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from shared.values import CONTROL, INVISIBLE
 
@@ -34,7 +35,12 @@ def plain(text: str, limit: int, *, own_domains: Iterable[str] = ()) -> tuple[st
 
     Links stay only to the company's own domains: a link out of a message is never passed on.
     """
-    allowed = {domain.lower() for domain in own_domains}
+    return _plain(text, limit, frozenset(domain.lower() for domain in own_domains))
+
+
+# Most of what the rules say is one of their own sentences, the same again and again.
+@lru_cache(maxsize=256)
+def _plain(text: str, limit: int, allowed: frozenset[str]) -> tuple[str, bool]:
     removed = False
 
     def without(match: re.Match[str]) -> str:

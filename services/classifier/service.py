@@ -26,7 +26,7 @@ from shared.outbox import Relay, UnitOfWork
 from shared.service import Loop, Service, Worker
 from shared.settings import BrokerSettings, setting
 
-RULES_PREFETCH, MODEL_PREFETCH = 20, 1
+RULES_PREFETCH, MODEL_PREFETCH = 50, 1
 # A CRM answers in 50 to 500 ms: one after the other, a batch would take seconds.
 THREADS = 4
 SECONDS = 2.0
@@ -128,6 +128,7 @@ SERVICE = Service(
         ),
         prefetch=RULES_PREFETCH,
         threads=THREADS,
+        for_batch=WorkerDeps.for_batch,
         alone=frozenset(LETTERS),
     ),
 )

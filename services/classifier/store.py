@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, Text, select
 
 from services.classifier.budget import Spending
-from shared.db import reading, upsert
+from shared.db import reading, upsert_all
 from shared.domain.event import Event, EventSchema
-from shared.domain.schema import dump, load, rfc3339
+from shared.domain.schema import load, rfc3339
 from shared.lease import lease_table
-from shared.outbox import Outbox
+from shared.outbox import Outbox, Unit
 
 NAME = "classifier"
 KEPT = timedelta(days=30)
@@ -34,15 +36,27 @@ remembered = Table(
 )
 
 
-def remember(connection: Connection, event: Event, chain: str, at: datetime) -> None:
-    """Keep the event for another try."""
+def remember(unit: Unit, event: Mapping[str, Any]) -> None:
+    """Keep an event, plain and checked, for another try; those of a batch are written together."""
+    memory = next((one for one in unit.endings if isinstance(one, _Memory)), _Memory())
+    unit.before_commit(memory)
     row = {
-        "event_id": event.id,
-        "chain": chain,
-        "event": json.dumps(dump(EventSchema, event), ensure_ascii=False),
-        "at": rfc3339(at),
+        "event_id": event["id"],
+        "chain": unit.cause.chain if unit.cause else event["id"],
+        "event": json.dumps(event, ensure_ascii=False),
+        "at": rfc3339(unit.now),
     }
-    upsert(connection, remembered, row, key=["event_id"])
+    memory.rows.append(row)
+
+
+@dataclass(eq=False, kw_only=True)
+class _Memory:
+    """What one commit remembers."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, unit: Unit) -> None:
+        upsert_all(unit.db, remembered, self.rows, key=["event_id"])
 
 
 def recalled(engine: Engine, event_id: str) -> Event | None:

@@ -53,7 +53,7 @@ def remember(envelope: Envelope, deps: WorkerDeps) -> Effect:  # noqa: ARG001 - 
 
 
 def _remember(unit: Unit, *, answer: Classification, body: Mapping[str, Any]) -> None:
-    policy = policy_store.in_force(unit.db).policy
+    policy = unit.once(policy_store.in_force).policy
     store.insert_classification(unit.db, answer, body)
     own = echo.note(unit, answer)
     settling.hear(unit, answer)

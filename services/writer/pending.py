@@ -35,12 +35,13 @@ def lay(unit: Unit, proposal: Proposal, origin: Origin, policy: Policy) -> None:
         _supersede(unit, proposal, by=winner)
         _lay_rest(unit, proposal, set(newer), winner, origin, policy)
         return
-    older = {row.id: row for row in held.values()}
-    for row in older.values():
-        _supersede(unit, store.proposal_of(row), by=proposal.id)
+    rows = {row.id: row for row in held.values()}.values()
+    older = [(store.proposal_of(row), store.origin_of(row)) for row in rows]
+    for one, _ in older:
+        _supersede(unit, one, by=proposal.id)
     store.hold_fields(unit.db, proposal)
-    for row in older.values():
-        _lay_rest(unit, store.proposal_of(row), names, proposal.id, store.origin_of(row), policy)
+    for one, its_origin in older:
+        _lay_rest(unit, one, names, proposal.id, its_origin, policy)
 
 
 def risk_of(proposal: Proposal, policy: Policy) -> str:

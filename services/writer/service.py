@@ -217,7 +217,7 @@ def _api(deps: WebDeps) -> Any:
     return api(deps)
 
 
-PREFETCH = 20
+PREFETCH = 50
 LOOPS: tuple[tuple[str, float, Callable[[WorkerDeps], object]], ...] = (
     ("relay", 0.5, _relay),
     ("completer", 5, complete),

@@ -26,7 +26,7 @@ from shared.db import insert_new, upsert
 from shared.domain.classification import Classification, ClassificationSchema
 from shared.domain.decision import Decision, DecisionSchema, FieldVerdict
 from shared.domain.event import Event
-from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema
+from shared.domain.proposal import Proposal, ProposalKind, ProposalSchema, digest_of
 from shared.domain.schema import Scalar, dump, load, parse_instant, rfc3339
 from shared.errors import NotFound
 from shared.office import Office
@@ -75,6 +75,7 @@ def slot_of(proposal: Proposal) -> str:
 
 def insert_proposal(db: Connection, proposal: Proposal, origin: Origin, risk: str) -> bool:
     """Store it as pending, without holding its fields yet. False: it is here already."""
+    body = dump(ProposalSchema, proposal)
     row = {
         "id": proposal.id,
         "event_id": proposal.event_id,
@@ -90,8 +91,8 @@ def insert_proposal(db: Connection, proposal: Proposal, origin: Origin, risk: st
         "event_at": rfc3339(origin.event_at),
         "created_at": rfc3339(proposal.created_at),
         "expires_at": rfc3339(proposal.expires_at),
-        "digest": proposal.digest(),
-        "body": to_json(dump(ProposalSchema, proposal)),
+        "digest": digest_of(body),
+        "body": to_json(body),
         "follows": proposal.follows,
         "undoes": proposal.undoes,
         "promotes": proposal.promotes,

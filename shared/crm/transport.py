@@ -96,18 +96,22 @@ def exchange(
     Lets `requests.RequestException` through: what it means differs between a read and a write, so
     the connector translates it.
     """
+    from requests import PreparedRequest
+
     deadline = time.monotonic() + timeout
-    with session.request(
-        method,
-        url,
-        params=params,
-        json=body,
+    request = PreparedRequest()
+    request.prepare(
+        method=method,
+        url=url,
+        headers={**session.headers, **(headers or {})},
         data=form,
-        headers=headers,
-        timeout=timeout,
-        allow_redirects=False,
-        stream=True,
-    ) as response:
+        json=body,
+        params=params,
+    )
+    # Straight to the connection: what a session adds (cookies, redirects, the host's settings) is
+    # not wanted here, and looking for it takes as long as the rest.
+    adapter = session.get_adapter(url)
+    with adapter.send(request, timeout=timeout, stream=True) as response:
         content = _content(response, deadline)
         return Answer(
             status=response.status_code,

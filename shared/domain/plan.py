@@ -155,7 +155,21 @@ def _dumped(field: fields.Field[Any]) -> Step:
     if (inner := _inner(field)) is not None:
         each = _dumped(inner)
         return lambda value: None if value is None else list(map(each, value))
+    if type(field) is fields.Dict:
+        return _dumped_map(field)
     return lambda value: _serialized(field, value)
+
+
+def _dumped_map(field: fields.Dict) -> Step:
+    on_key = _same if field.key_field is None else _dumped(field.key_field)
+    on_value = _same if field.value_field is None else _dumped(field.value_field)
+
+    def dump(value: Any) -> Any:
+        if type(value) is not dict:
+            return _serialized(field, value)
+        return {on_key(key): on_value(item) for key, item in value.items()}
+
+    return dump
 
 
 def _serialized(field: fields.Field[Any], value: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from marshmallow import fields, validate
 
@@ -94,7 +96,12 @@ class Proposal:
 
     def digest(self) -> str:
         """Hex SHA-256 over exactly what was proposed."""
-        return digest(dump(ProposalSchema, self), kind="crm-proposal/v1")
+        return digest_of(dump(ProposalSchema, self))
+
+
+def digest_of(body: Mapping[str, Any]) -> str:
+    """`Proposal.digest` where the proposal is plain data already."""
+    return digest(body, kind="crm-proposal/v1")
 
 
 class EvidenceSchema(Noun):

@@ -136,7 +136,9 @@ def rfc3339(value: datetime) -> str:
     """UTC with milliseconds and ``Z``. Raises `ValueError` for a naive time."""
     if value.tzinfo is None:
         raise ValueError("times are aware")
-    return f"{value.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return f"{value.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def parse_instant(text: str) -> datetime:
@@ -147,7 +149,7 @@ def parse_instant(text: str) -> datetime:
         raise ValidationError("not an RFC 3339 time") from error
     if value.tzinfo is None:
         raise ValidationError("the time has no zone")
-    return value.astimezone(UTC)
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 def now() -> datetime:

@@ -78,6 +78,24 @@ def test_handlers_of_a_batch_wait_side_by_side(pipeline: Pipeline) -> None:
         eventually(lambda: sorted(pipeline.noted()) == sorted(sent))
 
 
+def test_a_worker_hands_each_batch_what_it_shares(pipeline: Pipeline) -> None:
+    made: list[list[str]] = []
+
+    def shared(_: Any) -> list[str]:
+        made.append([])
+        return made[-1]
+
+    def note(envelope: Any, batch: list[str]) -> Effect:
+        batch.append(envelope.id)
+        return pipeline.note(envelope, pipeline.deps)
+
+    sent = pipeline.tell(40)
+    with pipeline.consuming(note, for_batch=shared):
+        eventually(lambda: len(pipeline.noted()) == 40)
+    assert sorted(id_ for batch in made for id_ in batch) == sorted(sent)
+    assert 1 < len(made) < 10
+
+
 def test_what_is_alone_is_committed_before_the_next_begins(pipeline: Pipeline) -> None:
     seen: list[int] = []
 

@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 LONGEST_WORD = 64
+SHORTEST_CONTACT, LONGEST_REMEMBERED = 6, 2000
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 _WORD = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"[0-9]")
+_ANY_DIGIT = re.compile(r"\d")
 _NO_DIGIT = re.compile(r"[^0-9]+")
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]\\|=]+@[^\s@<>\"'(),;:\[\]\\|=/?]+\.[^\W\d_]{2,}")
 _PHONE = re.compile(r"(?<![\w@./=-])(?:\+|\(\+?)?\d[\d ()./\u00a0\u2011-]{5,24}\d(?![\w@=-])")
 # What any index takes for a space or leaves out.
 _BREAK = re.compile(r"[\x00-\x20\x7f\s]+")
+_BREAK_BUT_SPACE = re.compile(r"[\x00-\x1f\x7f]|[^\S ]")
 _ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
 _DOTTED = re.compile(r"(?<!\d)(\d{1,2})([./])(\d{1,2})\2(\d{4})(?!\d)")
 _CODE = re.compile(r"(?<![\w-])(?=[\w/-]*\d)[\w]+(?:[/-][\w]+)+(?![\w-])")
@@ -52,12 +55,16 @@ def words_of(text: str) -> list[str]:
 
 def emails_of(text: str) -> list[str]:
     """The e-mail addresses in a text, folded."""
-    return [found.rstrip(".") for found in _EMAIL.findall(fold(text))] if "@" in text else []
+    if "@" not in text:
+        return []
+    # No address goes beyond a space, and most words cost the pattern more than they are worth.
+    words = " ".join(word for word in fold(text).split() if "@" in word)
+    return [found.rstrip(".") for found in _EMAIL.findall(words)]
 
 
 def phones_of(text: str) -> list[str]:
     """What looks like phone numbers in a text, as it is written there."""
-    found = (match.group() for match in _PHONE.finditer(text))
+    found = (match.group() for match in _PHONE.finditer(_lines_with_digits(text)))
     return [phone for phone in found if _is_phone(phone)]
 
 
@@ -139,20 +146,47 @@ def spaced(tokens: Iterable[str]) -> str:
 
     Lower case, since one of the indices folds the case of some letters and the other of none.
     """
-    return " ".join(_BREAK.sub("_", token) for token in tokens).lower()
+    tokens = list(tokens)
+    text = " ".join(tokens)
+    if text.count(" ") != len(tokens) - 1 or _BREAK_BUT_SPACE.search(text):
+        text = " ".join(_BREAK.sub("_", token) for token in tokens)
+    return text.lower()
 
 
-def contact_keys(text: str) -> list[str]:
-    """The keys of every e-mail address and phone number in a text, each once."""
-    keys = [f"e={email}" for email in emails_of(text)]
-    keys += (key for phone in phones_of(text) for key in phone_keys(phone))
-    return list(dict.fromkeys(keys))
+def contact_keys(*texts: str) -> list[str]:
+    """The keys of every e-mail address, then of every phone number in the texts, each once."""
+    found = [_contacts(text) for text in texts if len(text) >= SHORTEST_CONTACT]
+    emails = (key for emails, _ in found for key in emails)
+    phones = (key for _, phones in found for key in phones)
+    return list(dict.fromkeys((*emails, *phones)))
+
+
+Keys = tuple[str, ...]
+
+
+def _contacts(text: str) -> tuple[Keys, Keys]:
+    return _remembered(text) if len(text) <= LONGEST_REMEMBERED else _contacts_in(text)
+
+
+def _contacts_in(text: str) -> tuple[Keys, Keys]:
+    emails = tuple(f"e={email}" for email in emails_of(text))
+    return emails, tuple(key for phone in phones_of(text) for key in phone_keys(phone))
+
+
+# One text comes many times: in the event, in its answer, in both again when they are indexed.
+_remembered = lru_cache(maxsize=4096)(_contacts_in)
 
 
 def _wholes(text: str) -> Iterator[str]:
     if _DIGIT.search(text):
-        yield from dates_of(text)
-        yield from ("".join(_WORD.findall(code)) for code in _CODE.findall(fold(text)))
+        yield from dates_of(_lines_with_digits(text))
+        codes = _CODE.findall(_lines_with_digits(fold(text)))
+        yield from ("".join(_WORD.findall(code)) for code in codes)
+
+
+def _lines_with_digits(text: str) -> str:
+    """Phone numbers, dates and codes hold a digit and do not go beyond a line."""
+    return "\n".join(line for line in text.split("\n") if _ANY_DIGIT.search(line))
 
 
 def _is_phone(written: str) -> bool:

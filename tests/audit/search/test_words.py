@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from services.audit.search import words
 from services.audit.search.query import parse
 from services.audit.search.words import (
     contact_keys,
@@ -12,6 +15,7 @@ from services.audit.search.words import (
     phone_keys,
     phone_query,
     phones_of,
+    spaced,
     stream,
     words_of,
 )
@@ -116,3 +120,40 @@ def test_filters_come_from_the_text_and_from_the_form_alike() -> None:
 
 def test_operators_of_an_index_are_plain_words() -> None:
     assert parse('jane" OR NEAR(x) AND -y ^z').terms
+
+
+TEXTS = st.lists(
+    st.one_of(
+        st.text(alphabet="ab@.:-/ \n\t\u00a0\u2028\x1f()+=_²٢Ü＠ 0123456789", max_size=30),
+        st.sampled_from(
+            ["ann@example.com", "+1 212 555 0100", "2026-11-23", "INV-2026/17", "3/4/2026", "\n"]
+        ),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(TEXTS)
+def test_passing_over_what_holds_nothing_passes_over_no_find(text: str) -> None:
+    """The patterns alone, on the whole text, find the same."""
+    emails = words._EMAIL.findall(fold(text)) if "@" in text else []
+    assert emails_of(text) == [found.rstrip(".") for found in emails]
+    numbers = [match.group() for match in words._PHONE.finditer(text)]
+    assert phones_of(text) == [one for one in numbers if words._is_phone(one)]
+    whole = [
+        *dates_of(text),
+        *map("".join, map(words._WORD.findall, words._CODE.findall(fold(text)))),
+    ]
+    assert list(words._wholes(text)) == (whole if words._DIGIT.search(text) else [])
+
+
+@given(st.lists(st.text(max_size=10), max_size=6))
+def test_a_token_never_holds_what_parts_two(tokens: list[str]) -> None:
+    assert spaced(tokens) == " ".join(words._BREAK.sub("_", token) for token in tokens).lower()
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_texts_one_by_one_hold_the_same_contacts_as_all_of_them(texts: list[str]) -> None:
+    assert contact_keys(*texts) == contact_keys("\n".join(texts))
+    long = [text + " " * words.LONGEST_REMEMBERED for text in texts]
+    assert contact_keys(*texts) == contact_keys(*long)
