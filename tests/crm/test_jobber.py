@@ -46,6 +46,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def stage(running: Running, patience: float) -> Stage:
+    # Many changes one after the other are nothing that its points would allow.
+    running.jobber.restored = 1_000_000
     running.jobber.add(
         "requests",
         clientId=running.dana.id,
