@@ -17,9 +17,10 @@ import pytest
 
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.registry import Writer
-from services.writer.opening import MOST_SUGGESTED, suggestions
+from services.writer.opening import MOST_SUGGESTED, Suggestion, suggestions
 from services.writer.policy_watch import described
 from services.writer.surveying import survey
+from services.writer.surveys import Survey
 from shared.crm import Reader
 from shared.crm.reader import MOST_SAMPLED
 from shared.crm.rights import RIGHTS
@@ -88,6 +89,10 @@ class Stage:
     version: Callable[[], str | None] = lambda: None
 
 
+def _suggested(made: Survey, policy: str) -> tuple[Suggestion, ...]:
+    return suggestions(made, load_policy(policy), {}, is_content=True, has_sandbox=True)
+
+
 class ConnectorCases(PathCases):
     def test_a_reading_holds_what_the_crm_holds(self, stage: Stage) -> None:
         reading = stage.reader.read(stage.ref)
@@ -145,7 +150,7 @@ class ConnectorCases(PathCases):
         made = survey(crm, crm, reader, now(), types=reader.object_types, limit=MOST_SAMPLED)
         assert stage.email.lower() not in json.dumps(asdict(made), default=str).lower()
         taken: list[tuple[str, str]] = []
-        while found := suggestions(made, load_policy(text), {}, is_content=True):
+        while found := _suggested(made, text):
             assert len(found) <= MOST_SUGGESTED
             taken += [(one.object, one.field) for one in found]
             text += "".join(one.toml for one in found)

@@ -31,8 +31,8 @@ LIVE_AT_ONCE = sorted(set(DEMONSTRATIONS) - set(TRIED_FIRST))
 @pytest.mark.parametrize("vendor", LIVE_AT_ONCE)
 def test_a_mail_becomes_a_written_and_searchable_change(vendor: str, tmp_path: Path) -> None:
     field = PHONES[vendor]
-    with demonstrating(tmp_path, vendor) as product:
-        client = product.client()
+    with demonstrating(tmp_path, vendor) as story:
+        client = story.client
         card = card_for(client, field, NEW_PHONE)
         assert card["row"]["record"].startswith(f"{vendor}/")
         [change] = approved(client, card)["fields"]
@@ -40,7 +40,7 @@ def test_a_mail_becomes_a_written_and_searchable_change(vendor: str, tmp_path: P
         assert live_value(client, card, field) == NEW_PHONE
         assert eventually(lambda: searched(client))
         for remark in DEMONSTRATIONS[vendor].remarks:
-            assert remark in product.said()
+            assert remark in story.product.said()
 
 
 @pytest.mark.parametrize("vendor", TRIED_FIRST)
@@ -48,8 +48,8 @@ def test_a_change_is_tried_in_the_vendors_test_account_and_then_promoted(
     vendor: str, tmp_path: Path
 ) -> None:
     field, test_account = PHONES[vendor], f"{vendor}-test"
-    with demonstrating(tmp_path, vendor, sandbox=True) as product:
-        client = product.client()
+    with demonstrating(tmp_path, vendor, sandbox=True) as story:
+        client = story.client
         card = card_for(client, field, NEW_PHONE)
         tried = approved(client, card)
         assert (tried["tried_in"], tried["matches"]) == (test_account, True)

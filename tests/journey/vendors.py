@@ -5,19 +5,28 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from services.demonstrating import FURTHER
+from shared.domain.schema import now
+from shared.people import People
 from tests.product import Client, Product, eventually, free_port
 
 DANA = "dana.miller@example.com"
 NEW_PHONE = "+12025550186"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Demonstrated:
+    product: Product
+    client: Client
+
+
 @contextmanager
-def demonstrating(folder: Path, vendor: str, *, sandbox: bool = False) -> Iterator[Product]:
-    """The command, and the installation beside the one that it was started in."""
+def demonstrating(folder: Path, vendor: str, *, sandbox: bool = False) -> Iterator[Demonstrated]:
+    """The command, and somebody signed in to the installation that it made beside its own."""
     port = _two_free_ports()
     product = Product(
         folder=folder,
@@ -28,9 +37,9 @@ def demonstrating(folder: Path, vendor: str, *, sandbox: bool = False) -> Iterat
     )
     product.start()
     own = folder / f"home-{vendor}{'-sandbox' if sandbox else ''}"
-    product.extra = {"DATA_DIR": str(own)}
+    token = People(own / "people.toml", clock=now).make_token("admin", "tests")
     try:
-        yield product
+        yield Demonstrated(product=product, client=Client(product, token))
     finally:
         assert product.stop() == 0
 
