@@ -21,7 +21,7 @@ from services.writer.opening import MOST_SUGGESTED, Suggestion, suggestions
 from services.writer.policy_watch import described
 from services.writer.surveying import survey
 from services.writer.surveys import Survey
-from shared.crm import Reader
+from shared.crm import Reader, kept
 from shared.crm.reader import MOST_SAMPLED
 from shared.crm.rights import RIGHTS
 from shared.domain.record import RecordRef
@@ -222,6 +222,21 @@ class ConnectorCases(PathCases):
         said = stage.reader.capabilities
         assert said.conditional_write is stage.writer.is_conditional is stage.conditional
         assert said.field_history is stage.knows_history
+
+    def test_what_the_crm_says_of_its_fields_is_kept_until_somebody_doubts_it(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def asked() -> int:
+            before = len(stage.fake.arrivals("read"))
+            assert stage.field in stage.reader.fields(stage.ref.type)
+            return len(stage.fake.arrivals("read")) - before
+
+        assert asked() > 0
+        assert asked() == 0
+        monkeypatch.setattr(kept, "YOUNG", 0.0)
+        stage.reader.doubt_fields(stage.ref.type)
+        assert asked() > 0
+        assert asked() == 0
 
     def test_open_fields_have_no_class(self, stage: Stage) -> None:
         fields = stage.reader.fields(stage.ref.type)

@@ -107,9 +107,14 @@ class PipedriveWriter:
         with understood():
             live = self._get(path_of(path, id=ref.id), {})["data"]
             require_alive(live)
+            self._catalogue.expect(ref.type, fields)
             known = self._catalogue.of(ref.type)
             body = _body(ref.type, fields, known, live)
-        data = self._write("PATCH", path, body, id=ref.id)
+        try:
+            data = self._write("PATCH", path, body, id=ref.id)
+        except Rejected:
+            self._catalogue.doubt(ref.type)
+            raise
         confirm(lambda: str(data["id"]), ref.id)
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
