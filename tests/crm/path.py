@@ -196,7 +196,7 @@ class PathCases:
         while met.total() < proof.BATCH:
             changes += 1
             faults = batch.writes()
-            self._write_through(stage, world, f"Wren {changes}", faults, batch.reads())
+            self._write_through(stage, world, f"Wren {changes}", faults, batch)
             met.update(in_short((fault,)) for fault in faults)
         seconds = round(time.monotonic() - begun, 1)
         found = {"calls": met.total(), "changes": changes, "effects": stage.fake.effects()}
@@ -208,16 +208,28 @@ class PathCases:
         world: World,
         value: str,
         faults: list[Fault],
-        reads: tuple[Fault, ...],
+        batch: proof.Batch,
     ) -> None:
-        """One change meets all of these faults, and has one effect all the same."""
+        """One change meets all of these faults, and has one effect all the same.
+
+        Whether it had one is not always to be read at once: then the completer has to find out.
+        """
+        reads: list[Fault] = []
+
+        def hide(name: str) -> None:
+            if name in {"apply.unknown", "apply.written"}:
+                hidden = batch.reads()
+                reads.extend(hidden)
+                stage.fake.script("read", *hidden)
+
         effects, writes = stage.fake.effects(), len(stage.fake.writes())
         card = propose(stage, world, value)
         world.approve(card)
         stage.fake.script("write", *faults)
-        stage.fake.script("read", *reads)
+        wire_killer(hide)
         end = settle(world, card, rounds=12)
-        where = (value, in_short(tuple(faults)), in_short(reads))
+        wire_killer(None)
+        where = (value, in_short(tuple(faults)), in_short(tuple(reads)))
         assert end == "applied", (where, end, world.change(card).detail)
         assert stage.fake.effects() == effects + 1, where
         # The last of the faults may have had the effect; else one more call had it.

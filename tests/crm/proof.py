@@ -44,6 +44,7 @@ DONE: Final = (
     status(502, has_effect=True),
 )
 HANGS: Final = (Fault(kind="hang"), Fault(kind="hang", has_effect=True))
+# A question whose connection ended is asked once more.
 UNREAD: Final = ((status(500),), (Fault(kind="cut"), Fault(kind="cut")), (status(502), status(500)))
 
 
@@ -76,8 +77,8 @@ class Batch:
         return faults
 
     def reads(self) -> tuple[Fault, ...]:
-        """What a question that looks for the effect may meet."""
-        return self.chance.choice(UNREAD) if self.chance.random() < 0.2 else ()
+        """What the question that looks for the effect may meet."""
+        return self.chance.choice(UNREAD) if self.chance.random() < 0.4 else ()
 
 
 def batches(kind: str) -> list[Any]:
