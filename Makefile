@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run compiled setup check test containers services vectors bench faults hostile
+.PHONY: help run compiled setup check test containers services vectors bench faults crm-proof hostile
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,11 @@ bench: .venv/dev compiled ## measure speed (P="p1 columns" for some; FULL=1, SMO
 
 faults: .venv/dev ## kill, cut and fill up every part (ONLY="points disk", SECONDS=600, SEED=1); goes on
 	$(BIN)/python -m tests.faults
+
+crm-proof: .venv/dev ## every CRM: edits of people and failing calls by chance (CRM=jobber); goes on
+	-INTERLEAVINGS=$(or $(INTERLEAVINGS),1000) FAILING_CALLS=$(or $(FAILING_CALLS),10000) \
+	  $(BIN)/python -m pytest -q --timeout 3600 tests/crm -k "at_random and test_$(CRM)"
+	$(BIN)/python -m tests.crm.proof
 
 hostile: .venv/dev ## prove that the intake holds (P="requests slow replay echo logs", SCALE=0.01, N=)
 	$(BIN)/python -m tests.hostile $(P)

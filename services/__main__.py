@@ -120,7 +120,7 @@ def _welcome(home: Installation, *, is_first: bool) -> None:
 
 @main.command()
 @click.option("--clear", is_flag=True, help="Put the demo CRM's sample records back and stop.")
-@click.option("--crm", help="Run the story in a CRM of this vendor's shape, e.g. hubspot.")
+@click.option("--crm", help="Run the story in a CRM of this vendor's shape, e.g. salesforce.")
 @click.option("--sandbox", is_flag=True, help="With --crm: try everything in a sandbox first.")
 @click.pass_obj
 def demo(home: Home, *, clear: bool, crm: str | None, sandbox: bool) -> None:
@@ -157,7 +157,14 @@ def demo(home: Home, *, clear: bool, crm: str | None, sandbox: bool) -> None:
 
 def _demonstrate(home: Home, vendor: str, *, sandbox: bool) -> None:
     """A product of its own beside a double of the vendor's API, until Ctrl-C."""
-    from services.demonstrating import beside, double_of, furnish, in_background, post_mails
+    from services.demonstrating import (
+        beside,
+        double_of,
+        furnish,
+        in_background,
+        let_in,
+        post_mails,
+    )
     from services.embedded import supervise
     from services.installation import require_installation
     from services.occupied import occupy
@@ -168,7 +175,10 @@ def _demonstrate(home: Home, vendor: str, *, sandbox: bool) -> None:
         occupy(own.root)
         furnish(own, vendor, double, sandbox=sandbox)
         tree = supervise(own)
+        let_in(own, vendor, double)
         _welcome(own, is_first=is_first)
+        for remark in double["remarks"]:
+            click.echo(f"Note                    {remark}")
         in_background(lambda: post_mails(own))
         tree.run()
 

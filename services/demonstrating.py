@@ -1,4 +1,4 @@
-"""`countersign demo --crm hubspot`: the whole story in a CRM of that vendor's shape, on its own.
+"""`countersign demo --crm VENDOR`: the whole story in a CRM of that vendor's shape, on its own.
 
 A product of its own in a folder of its own, beside a double of the vendor's API with sample
 records. The doubles are part of the tests, so this works in a clone of the repository.
@@ -21,6 +21,7 @@ from typing import Any, Final
 import click
 
 from services.installation import Installation
+from shared.crm.accounts import BUILT_IN
 from shared.errors import ConfigurationError
 
 ROOT: Final = Path(__file__).parents[1]
@@ -58,7 +59,7 @@ def double_of(vendor: str) -> Iterator[Mapping[str, Any]]:
         assert process.stdout is not None, "it was asked for"
         said = process.stdout.readline()
         if not said:
-            raise ConfigurationError(f"there is no double of {vendor}")
+            raise ConfigurationError(f"there is no double of {vendor} here")
         try:
             yield json.loads(said)
         finally:
@@ -68,13 +69,16 @@ def double_of(vendor: str) -> Iterator[Mapping[str, Any]]:
 def furnish(home: Installation, vendor: str, double: Mapping[str, Any], *, sandbox: bool) -> None:
     """Write the accounts of both sides and open the fields of this vendor's people.
 
-    With a ``sandbox`` the demo CRM stands in, and every change is tried there first.
+    With a ``sandbox`` every change is tried first: in a second account of the vendor where there
+    is one, else in the demo CRM.
     """
+    accounts = double["accounts"]
     for side in ("read", "write"):
-        lines = [f"[{vendor}]", *(f"{key} = {json.dumps(v)}" for key, v in double[side].items())]
+        tables = {vendor: accounts[vendor][side]}
         if sandbox:
-            lines += ["[rehearsal]", 'vendor = "demo"', f'sandbox_of = "{vendor}"']
-        path = home.root / f"crms.{side}.toml"
+            tables |= _stand_in(vendor, accounts, side)
+        lines = [line for name, options in tables.items() for line in _table(name, options)]
+        path = home.crms(write=side == "write")
         path.write_text("\n".join(lines) + "\n")
         path.chmod(0o600)
     objects = {double["people"]: double["fields"], "drafts": DRAFT_FIELDS}
@@ -83,6 +87,33 @@ def furnish(home: Installation, vendor: str, double: Mapping[str, Any], *, sandb
         home.policy.write_text(
             shipped + "".join(_fields(vendor, objects, "sandbox" if sandbox else "live"))
         )
+
+
+def _stand_in(
+    vendor: str, accounts: Mapping[str, Any], side: str
+) -> Mapping[str, Mapping[str, str]]:
+    others = [name for name in accounts if name != vendor]
+    name = others[0] if others else "rehearsal"
+    options = accounts[name][side] if others else {}
+    own = {"vendor": vendor if others else BUILT_IN, "sandbox_of": vendor}
+    return {name: {**own, **options}}
+
+
+def _table(name: str, options: Mapping[str, str]) -> Iterator[str]:
+    yield f"[{name}]"
+    yield from (f"{key} = {json.dumps(value)}" for key, value in options.items())
+
+
+def let_in(home: Installation, vendor: str, double: Mapping[str, Any]) -> None:
+    """Keep the grants of apps whose refresh token rotates; the databases of grants are there."""
+    from services.crm_cli import grants_of
+    from shared.crm.grants import Pair
+
+    for side, refresh in double["accounts"][vendor]["grants"].items():
+        found = grants_of(home, write=side == "write")
+        if found is not None:
+            found.keep(vendor, Pair(access="", refresh=refresh, seconds=0))
+            found.engine.dispose()  # Or a process that is forked later would inherit it.
 
 
 def _fields(vendor: str, objects: Mapping[str, Mapping[str, str]], stage: str) -> Iterator[str]:

@@ -54,6 +54,8 @@ def update(attempt: Attempt, held: Reading, deps: WorkerDeps) -> Effect:
     except StaleRecord:
         raise
     except Rejected as error:
+        # A field may be gone, or take other values by now; the next examination sees it.
+        deps.readers[held.ref.crm].doubt_fields(held.ref.type)
         return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
     reached("apply.written")
     return _confirm(attempt, held.ref, deps)

@@ -76,6 +76,9 @@ class ReadsRecords(Protocol):
     def fields(self, object_type: str) -> Mapping[str, FieldMeta]:
         """The fields of an object type. Raises `CRMUnavailable`."""
 
+    def doubt_fields(self, object_type: str) -> None:
+        """Something hints that they changed: what is kept of them is asked for anew."""
+
     def field_changes(self, ref: RecordRef) -> Sequence[CrmChange]:
         """Who changed which field, the newest first. Raises `CRMUnavailable`."""
 

@@ -85,6 +85,9 @@ def _as_tried(policy: Policy, live: str, sandbox: str, linked: Linked) -> Policy
         try:
             place = rehearsal(live, rule.object, sandbox, linked)
             key = (sandbox, place.type, place.name_of(rule.name))
+            known = place.reader.fields(place.type).get(key[2]) if rule.object == DRAFTS else None
+            if known is not None and known.read_only:
+                continue  # A part that the CRM composes is given when a person is made.
         except (CRMUnavailable, Rejected):
             continue  # The check of the policy says so.
         fields[key] = replace(rule, crm=sandbox, object=key[1], name=key[2])

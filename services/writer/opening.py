@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from services.writer.places import DRAFTS
 from services.writer.surveys import Survey, SurveyedField, SurveyedObject
 from services.writer.track_record import TrackRecord
 from shared.crm.rights import RIGHTS
@@ -25,7 +26,6 @@ LEAST_PERCENT: Final = 10
 ENOUGH_DECIDED: Final = 20
 ENOUGH_UNEDITED: Final = 90
 _MOST_CHOICES: Final = 30
-_NEXT: Final = {Stage.DRY_RUN: Stage.SANDBOX, Stage.SANDBOX: Stage.LIVE}
 _LENGTHS: Final = {"text": 200, "email": 254, "phone": 32}
 _LISTED: Final = frozenset(ValueType)
 # A switch often sets something going, and not every CRM keeps it as true or false.
@@ -62,7 +62,8 @@ _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 class Suggestion:
     """One step for one field: ``toml`` is what an admin would write for it.
 
-    ``stage_now`` is ``None`` for a field that the policy does not list yet.
+    ``stage_now`` is ``None`` for a field that the policy does not list yet. Where both stages are
+    the same, ``toml`` is the account without which there is no next one.
     """
 
     object: str
@@ -100,12 +101,15 @@ def suggestions(
     records: Mapping[tuple[str, str], TrackRecord],
     *,
     is_content: bool,
+    has_sandbox: bool,
 ) -> tuple[Suggestion, ...]:
     """At most `MOST_SUGGESTED`: proven fields first, then new ones in order of caution.
 
     ``is_content``: the last examination of the account found nothing that stops writing.
+    ``has_sandbox``: an account stands in for this one.
     """
-    found = [*_proven(survey, policy, records, is_content=is_content)]
+    proven = _proven(survey, policy, records, is_content=is_content, has_sandbox=has_sandbox)
+    found = [*proven]
     for object_, field in _candidates(survey, policy):
         if len(found) >= MOST_SUGGESTED:
             break
@@ -121,16 +125,27 @@ def _proven(
     records: Mapping[tuple[str, str], TrackRecord],
     *,
     is_content: bool,
+    has_sandbox: bool,
 ) -> Iterator[Suggestion]:
     labels = {(o.name, f.name): f.label for o in survey.objects for f in o.fields}
     for (object_, name), record in sorted(records.items()):
         rule = policy.rule(survey.crm, object_, name)
-        stage = _NEXT.get(rule.stage) if rule else None
-        if rule is None or stage is None or not _has_proved(record):
+        if rule is None or rule.stage is Stage.LIVE or not _has_proved(record):
             continue
+        stage = _next(rule, survey)
         if stage is Stage.LIVE and not is_content:
             continue
-        yield _promotion(rule, stage, record, labels.get((object_, name), name))
+        label = labels.get((object_, name), name)
+        if stage is Stage.SANDBOX and not has_sandbox:
+            yield _account_first(rule, survey, record, label)
+        else:
+            yield _promotion(rule, stage, record, label)
+
+
+def _next(rule: FieldRule, survey: Survey) -> Stage:
+    """Only people and new people can be tried; anything else goes to the live record at once."""
+    is_tried = rule.stage is Stage.DRY_RUN and rule.object in {survey.people, DRAFTS}
+    return Stage.SANDBOX if is_tried else Stage.LIVE
 
 
 def _has_proved(record: TrackRecord) -> bool:
@@ -138,8 +153,34 @@ def _has_proved(record: TrackRecord) -> bool:
     return record.decided >= ENOUGH_DECIDED and share and record.failed == 0
 
 
-def _promotion(rule: FieldRule, stage: Stage, record: TrackRecord, label: str) -> Suggestion:
+def _proof(rule: FieldRule, record: TrackRecord) -> str:
     percent = 100 * record.unedited // record.decided
+    return (
+        f"At stage {rule.stage} {record.decided} were decided, {percent} % accepted as proposed,"
+        " none failed."
+    )
+
+
+def _account_first(rule: FieldRule, survey: Survey, record: TrackRecord, label: str) -> Suggestion:
+    """A policy with stage sandbox would be refused while nothing stands in."""
+    options = f'vendor = "{survey.vendor}"\nsandbox_of = "{rule.crm}"\n'
+    return Suggestion(
+        object=rule.object,
+        field=rule.name,
+        label=label,
+        stage_now=str(rule.stage),
+        stage=str(rule.stage),
+        reason=(
+            f"{_proof(rule, record)} Stage sandbox comes next, but no account has sandbox_of ="
+            f' "{rule.crm}": add one to crms.read.toml and crms.write.toml first'
+            " (deploy/crm/sandbox.md), then look again."
+        ),
+        toml=f"# in crms.read.toml and crms.write.toml, each with a credential of its own\n"
+        f"[{_bare(f'{rule.crm}-test')}]\n{options}",
+    )
+
+
+def _promotion(rule: FieldRule, stage: Stage, record: TrackRecord, label: str) -> Suggestion:
     header = _header(rule.crm, rule.object, rule.name)
     return Suggestion(
         object=rule.object,
@@ -147,10 +188,7 @@ def _promotion(rule: FieldRule, stage: Stage, record: TrackRecord, label: str) -
         label=label,
         stage_now=str(rule.stage),
         stage=str(stage),
-        reason=(
-            f"At stage {rule.stage} {record.decided} were decided, {percent} % accepted as"
-            f" proposed, none failed. {_WHAT_FOLLOWS[stage]}"
-        ),
+        reason=f"{_proof(rule, record)} {_WHAT_FOLLOWS[stage]}",
         toml=f'# in its table, instead of stage = "{rule.stage}"\n{header}\nstage = "{stage}"\n',
     )
 
@@ -237,7 +275,12 @@ def _table(crm: str, object_: str, field: SurveyedField, reason: str) -> str:
 
 
 def _header(*names: str) -> str:
-    return f"[fields.{'.'.join(one if _BARE.fullmatch(one) else _text(one) for one in names)}]"
+    return f"[fields.{'.'.join(map(_bare, names))}]"
+
+
+def _bare(name: str) -> str:
+    """A key of TOML, in quotes where it must be."""
+    return name if _BARE.fullmatch(name) else _text(name)
 
 
 def _text(text: str) -> str:

@@ -273,7 +273,7 @@ def survey(deps: WebDeps, crm: str) -> SurveyView | None:
     if crm not in deps.readers:
         raise NotFound(f"there is no CRM account {crm}")
     with reading(deps.engine) as db:
-        return survey_views.view(db, crm, policy_store.in_force(db).policy)
+        return survey_views.view(db, crm, policy_store.in_force(db).policy, deps.sandboxes)
 
 
 def crms(deps: WebDeps) -> CrmsView:

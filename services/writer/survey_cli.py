@@ -57,7 +57,8 @@ def survey(home: Any, crm: str, limit: int, *, as_json: bool) -> None:
     with writing(engine) as db:
         surveys.keep(db, made)
     with reading(engine) as db:
-        view = survey_views.view(db, crm, load_policy(settings.policy_file))
+        policy = load_policy(settings.policy_file)
+        view = survey_views.view(db, crm, policy, found.sandboxes)
     assert view is not None, "it was just kept"
     if as_json:
         click.echo(json.dumps(asdict(view), ensure_ascii=False, indent=2, default=rfc3339))
@@ -89,4 +90,4 @@ def _print_steps(view: SurveyView) -> None:
         return
     for step in view.suggestions:
         click.echo(f"\n{step.label} ({step.object}) → {step.stage}: {step.reason}\n{step.toml}")
-    click.echo("Write one into policy.toml, then: countersign policy check")
+    click.echo("Write one into policy.toml (or where it says), then: countersign policy check")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,8 +67,13 @@ class SurveyView:
     suggestions: tuple[Suggestion, ...]
 
 
-def view(db: Connection, crm: str, policy: Policy) -> SurveyView | None:
-    """``None`` before the account was sampled."""
+def view(
+    db: Connection, crm: str, policy: Policy, sandboxes: Mapping[str, str]
+) -> SurveyView | None:
+    """``None`` before the account was sampled.
+
+    ``sandboxes`` names by live account the one that stands in for it.
+    """
     survey = surveys.last(db, crm)
     if survey is None:
         return None
@@ -79,7 +85,13 @@ def view(db: Connection, crm: str, policy: Policy) -> SurveyView | None:
         at=survey.at,
         objects=tuple(_object(one, crm, policy, written) for one in survey.objects),
         tried=tuple(_tried(policy, crm, *one) for one in sorted(records.items())),
-        suggestions=suggestions(survey, policy, records, is_content=_is_content(db, crm)),
+        suggestions=suggestions(
+            survey,
+            policy,
+            records,
+            is_content=_is_content(db, crm),
+            has_sandbox=crm in sandboxes,
+        ),
     )
 
 

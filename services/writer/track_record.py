@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from services.writer.case import is_same
 from services.writer.tables import (
     change_fields,
     changes,
@@ -27,7 +29,10 @@ _HELD_BACK = "dry-run"
 
 @dataclass(frozen=True, kw_only=True)
 class TrackRecord:
-    """Decided cards, those accepted as proposed, and what went wrong with the field."""
+    """Decided cards, those accepted as proposed, and what went wrong with the field.
+
+    ``failed``: refused, not written, of unknown outcome, or altered by the CRM in a trial.
+    """
 
     decided: int
     unedited: int
@@ -61,7 +66,7 @@ def _record(db: Connection, rule: FieldRule, versions: list[Policy]) -> TrackRec
     alike = [one.version for one in versions if _has_stage(one, rule)]
     verdicts: dict[str | None, int] = dict(db.execute(_verdicts(rule, alike)).all())
     refused = sum(count for _, count in db.execute(_refusals(rule, alike)))
-    failed = refused + (db.scalar(_failures(rule, alike)) or 0)
+    failed = refused + (db.scalar(_failures(rule, alike)) or 0) + _altered(db, rule, alike)
     return TrackRecord(
         decided=sum(verdicts.values()), unedited=verdicts.get("accepted", 0), failed=failed
     )
@@ -101,17 +106,35 @@ def _refusals(rule: FieldRule, policies: list[str]) -> Select[Any]:
     return _of(rule, policies, why).where(why.isnot(None), why != _HELD_BACK)
 
 
+def _altered(db: Connection, rule: FieldRule, policies: list[str]) -> int:
+    """Trials in which the CRM kept another value of the field than the one that was sent."""
+    query = _written(rule, policies, changes.c.result).where(
+        changes.c.state == "applied", changes.c.tried_in.isnot(None)
+    )
+    fields = [field for text in db.scalars(query) for field in json.loads(text)["fields"]]
+    return sum(
+        field["name"] == rule.name and not is_same(field["read_back"], field["after"])
+        for field in fields
+    )
+
+
 def _failures(rule: FieldRule, policies: list[str]) -> Select[Any]:
     """Changes that were not written, or of which nobody knows."""
+    return _written(rule, policies, func.count()).where(
+        changes.c.state.in_(("failed", "unknown")), changes.c.rule.is_distinct_from(_HELD_BACK)
+    )
+
+
+def _written(rule: FieldRule, policies: list[str], column: Any) -> Select[Any]:
+    """Changes of the field under these versions of the policy; trials are written elsewhere, for a
+    record of this CRM.
+    """
     return (
-        select(func.count())
+        select(column)
         .select_from(change_fields.join(changes, changes.c.id == change_fields.c.change_id))
         .where(
             change_fields.c.field == rule.name,
-            # Trials too: they are written elsewhere, for a record of this CRM.
             change_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True),
-            changes.c.state.in_(("failed", "unknown")),
-            changes.c.rule.is_distinct_from(_HELD_BACK),
             changes.c.policy.in_(policies),
         )
     )

@@ -22,6 +22,9 @@ BUILT_IN: Final = "demo"
 BY_HAND: Final = "handoff"
 # Each of these belongs to one account of its vendor.
 TOKENS: Final = ("token", "refresh_token")
+# What an app that signs in by itself, without any grant, reaches its account by.
+SIGN_IN: Final = ("url", "environment", "tenant_id", "client_id", "username")
+_GRANTED: Final = ("refresh_token", "redirect_url")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def sandboxes_of(accounts: Iterable[Account]) -> Mapping[str, str]:
 
 
 def require_apart(accounts: Iterable[Account], sandboxes: Mapping[str, str]) -> None:
-    """Raises `ConfigurationError` where a sandbox has the very token of its live account."""
+    """Raises `ConfigurationError` where a sandbox has the very credential of its live account."""
     known = {one.name: one for one in accounts}
     for live, sandbox in sandboxes.items():
         if live not in known or sandbox not in known:
@@ -118,6 +121,18 @@ def require_apart(accounts: Iterable[Account], sandboxes: Mapping[str, str]) -> 
                     f"the CRM account [{sandbox}]: {option} is that of [{live}], so trials would"
                     " reach the live account"
                 )
+        if _is_one_sign_in(known[live], known[sandbox]):
+            raise ConfigurationError(
+                f"the CRM account [{sandbox}]: it signs in where [{live}] does and as the same app,"
+                " so trials would reach the live account"
+            )
+
+
+def _is_one_sign_in(one: Account, other: Account) -> bool:
+    """One app may have been let into several accounts; without a grant its options say which."""
+    if "client_id" not in one.options or any(name in one.options for name in _GRANTED):
+        return False
+    return all(one.options.get(name) == other.options.get(name) for name in SIGN_IN)
 
 
 def _why_no_sandbox(

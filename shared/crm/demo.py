@@ -131,6 +131,9 @@ class DemoReader:
         rows = self._get(path_of("/api/fields/{type}", type=object_type))["fields"]
         return {row["name"]: _field(row) for row in rows}
 
+    def doubt_fields(self, object_type: str) -> None:
+        """Nothing is kept: each question is asked."""
+
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:
         """Per object type the stages in their order, from id to label."""

@@ -92,6 +92,9 @@ class HandOffReader:
             return {}
         return {name: _text(name) for name in COMMON_FIELDS}
 
+    def doubt_fields(self, object_type: str) -> None:
+        """They are always the same."""
+
     def stages(self) -> dict[str, dict[str, str]]:
         return {}
 

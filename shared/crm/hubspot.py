@@ -157,6 +157,9 @@ class HubSpotReader:
         """The properties of an object type, by name, as they were some minutes ago at most."""
         return dict(self._fields.get(self._known(object_type)))
 
+    def doubt_fields(self, object_type: str) -> None:
+        self._fields.doubt(object_type)
+
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:
         """Per object type the stages in their order, from id to label."""

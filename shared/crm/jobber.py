@@ -29,7 +29,7 @@ from shared.crm.jobber_fields import (
     custom_values,
     values_of,
 )
-from shared.crm.kept import Kept
+from shared.crm.kept import Kept, expect
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.oauth import claims
 from shared.crm.reader import MOST_SAMPLED
@@ -88,7 +88,7 @@ class JobberReader:
         self._change_field = account.options.get("change_field", CHANGE_FIELD)
         self._region = account.options.get("region", REGION)
         self._clock = clock
-        self._fields = Kept(self._asked_fields)
+        self._fields: Kept[Mapping[str, FieldMeta]] = Kept(self._asked_fields)
 
     @classmethod
     def of(cls, account: Account, timeout: float) -> Self:
@@ -102,7 +102,9 @@ class JobberReader:
     @understood()
     def read(self, ref: RecordRef) -> Reading:
         """The record now, without its history."""
-        return self._reading(ref.type, self._node(ref))
+        found = self._reading(ref.type, self._node(ref))
+        expect(self._fields, ref.type, (name for name in found.fields if name.startswith(CUSTOM)))
+        return found
 
     @understood()
     def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
@@ -159,7 +161,10 @@ class JobberReader:
         """The fields of an object type, by name; kept for some minutes."""
         if object_type not in TABLE:
             raise NotFound(f"Jobber has no {object_type}")
-        return self._fields.get(object_type)
+        return dict(self._fields.get(object_type))
+
+    def doubt_fields(self, object_type: str) -> None:
+        self._fields.doubt(object_type)
 
     def stages(self) -> dict[str, dict[str, str]]:
         """The states of requests and jobs, as this version of the API knows them."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 MINUTES: Final = 300.0
+# An answer that is younger is believed, whatever hints at another one.
+YOUNG: Final = 20.0
 
 
 class Kept(Generic[T]):
-    """``make`` gives the answer for a key; it is asked again after ``seconds``, or when dropped."""
+    """``make`` gives the answer for a key; it is asked again after ``seconds``, or when doubted."""
 
     def __init__(
         self,
@@ -39,7 +42,24 @@ class Kept(Generic[T]):
             self._known[key] = (self._clock() + self._seconds, fresh)
         return fresh
 
-    def drop(self, key: str) -> None:
-        """The CRM says that it changed."""
+    def doubt(self, key: str) -> None:
+        """Something hints at another answer: the next question asks for it.
+
+        Not every hint is right, so an answer of the last seconds is kept.
+        """
         with self._lock:
-            self._known.pop(key, None)
+            until, _ = self._known.get(key, (0.0, None))
+            if until - self._seconds + YOUNG <= self._clock():
+                self._known.pop(key, None)
+
+    def last(self, key: str) -> T | None:
+        """The answer that is kept, however old."""
+        with self._lock:
+            return self._known.get(key, (0.0, None))[1]
+
+
+def expect(kept: Kept[Mapping[str, V]], key: str, names: Iterable[str]) -> None:
+    """The CRM uses these names: an answer that does not know all of them is doubted."""
+    known = kept.last(key)
+    if known is not None and not known.keys() >= set(names):
+        kept.doubt(key)

@@ -87,7 +87,9 @@ class PipedriveReader:
     def read(self, ref: RecordRef) -> Reading:
         """The record now, without its history. A deleted or merged one is not there."""
         path = require_record(ref.crm, ref.type, ref.id, account=self.crm)
-        return self._reading(ref, self._get(path_of(path, id=ref.id), {})["data"])
+        found = self._reading(ref, self._get(path_of(path, id=ref.id), {})["data"])
+        self._catalogue.expect(ref.type, found.fields)
+        return found
 
     @understood()
     def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
@@ -156,6 +158,9 @@ class PipedriveReader:
         known = self._catalogue.of(object_type)
         found = {name: field.meta for name, field in known.items()}
         return keeping(found, self._options.get("mark_field"))
+
+    def doubt_fields(self, object_type: str) -> None:
+        self._catalogue.doubt(object_type)
 
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:

@@ -11,6 +11,7 @@ https://developers.pipedrive.com/docs/api/v1/DealFields
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -111,6 +112,7 @@ _OWN: Final[Mapping[str, How]] = {
     "address": ("place", True),
     "boolean": (FLAG[0], True),
 }
+_OWN_KEY: Final = re.compile(r"[0-9a-f]{40}")
 _FIXED: Final = {
     "leads": (
         ("title", "Title", "varchar"),
@@ -173,6 +175,17 @@ class Catalogue:
     def of(self, object_type: str) -> dict[str, Field]:
         """Raises `NotFound` for an object type that Pipedrive does not have."""
         return self._kept.get(object_type)
+
+    def doubt(self, object_type: str) -> None:
+        """Something hints that the fields changed; leads share those of deals."""
+        for one in (object_type, "deals") if object_type == "leads" else (object_type,):
+            self._kept.doubt(one)
+
+    def expect(self, object_type: str, names: Iterable[str]) -> None:
+        """The CRM uses these fields; what does not know their keys is doubted."""
+        known = self._kept.last(object_type)
+        if known is not None and any(_OWN_KEY.fullmatch(n) and n not in known for n in names):
+            self.doubt(object_type)
 
     def _asked(self, object_type: str) -> dict[str, Field]:
         if object_type in LISTS:

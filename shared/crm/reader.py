@@ -82,6 +82,9 @@ class Reader(Protocol):
     def fields(self, object_type: str) -> dict[str, FieldMeta]:
         """The fields of an object type, by name, each with its class."""
 
+    def doubt_fields(self, object_type: str) -> None:
+        """Something hints that the fields changed: what is kept of them is asked for anew."""
+
     def stages(self) -> dict[str, dict[str, str]]:
         """Per object type the stages in their order, from id to label."""
 

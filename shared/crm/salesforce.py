@@ -187,6 +187,9 @@ class SalesforceReader:
             raise NotFound(f"Salesforce has no {object_type} here")
         return keeping(self._descriptions.fields(SOBJECTS[object_type]), self._mark_field)
 
+    def doubt_fields(self, object_type: str) -> None:
+        self._descriptions.doubt(SOBJECTS[object_type])
+
     @understood()
     def stages(self) -> dict[str, dict[str, str]]:
         """Per object type the stages in their order, from value to label."""

@@ -70,6 +70,11 @@ class Descriptions:
         """Raises as `Client.get` does, and `KeyError` and the like for another form."""
         return self._kept.get(sobject)
 
+    def doubt(self, sobject: str) -> None:
+        """Asked anew without a condition: rights of a user may change without the object's time."""
+        self._kept.doubt(sobject)
+        self._last.pop(sobject, None)
+
     def fields(self, sobject: str) -> dict[str, FieldMeta]:
         """As this user sees them, where the user may update the object at all.
 

@@ -16,7 +16,7 @@ from shared.crm.accounts import Account
 from shared.crm.client import Client
 from shared.crm.duplicates import likely_duplicates
 from shared.crm.finding import candidates_by, first_found
-from shared.crm.kept import Kept
+from shared.crm.kept import Kept, expect
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta
 from shared.crm.reader import MOST_SAMPLED
 from shared.crm.servicetitan_account import (
@@ -106,7 +106,9 @@ class ServiceTitanReader:
     def read(self, ref: RecordRef) -> Reading:
         """The record now, with its first e-mail address and number where it has contacts."""
         require_record(ref.crm, ref.type, ref.id, account=self.crm)
-        return self._reading(ref.type, self._get(RECORDS[ref.type], id=ref.id))
+        found = self._reading(ref.type, self._get(RECORDS[ref.type], id=ref.id))
+        expect(self._fields, ref.type, (name for name in found.fields if name.startswith(CUSTOM)))
+        return found
 
     @understood()
     def sample(self, object_type: str, limit: int = MOST_SAMPLED) -> list[Reading]:
@@ -171,6 +173,9 @@ class ServiceTitanReader:
         if object_type not in RECORDS:
             raise NotFound(f"ServiceTitan has no {object_type}")
         return dict(self._fields.get(object_type))
+
+    def doubt_fields(self, object_type: str) -> None:
+        self._fields.doubt(object_type)
 
     def stages(self) -> dict[str, dict[str, str]]:
         """The states that the vendor fixes for everybody; none can be set as a field."""

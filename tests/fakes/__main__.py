@@ -1,7 +1,7 @@
-"""Serves a vendor's double with sample records: ``python -m tests.fakes hubspot``.
+"""Serves a vendor's double with sample people: ``python -m tests.fakes hubspot``.
 
-Prints one line of JSON: the options of both accounts and the object type and fields of a person.
-It ends with its standard input.
+Prints one line of JSON: the accounts by name with the options of both sides, the object type and
+fields of a person, and what this vendor cannot do. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -9,66 +9,37 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict
 
-from tests.fakes.faulty_crm import served
-from tests.fakes.hubspot import READ_KEY, WRITE_APP, WRITE_KEY, HubSpot, Key
+import pytest
 
-PEOPLE = (
-    ("Dana", "Miller", "dana.miller@example.com", "(202) 555-0101", "Miller Bakery"),
-    ("Rosa", "Delgado", "rosa.delgado@example.com", "(202) 555-0102", "Delgado Homes"),
-    ("Grace", "Whitfield", "grace.whitfield@example.org", "(202) 555-0103", "Whitfield & Co"),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demonstration:
-    """``app`` is what is served; ``fields`` are those of a person that the policy opens."""
-
-    app: Any
-    people: str
-    fields: dict[str, str]
-    read: dict[str, str]
-    write: dict[str, str]
-
-
-def hubspot() -> Demonstration:
-    crm = HubSpot()
-    crm.keys[WRITE_KEY] = Key(app=WRITE_APP, scopes=frozenset({"crm.objects.contacts.write"}))
-    for first, last, email, phone, company in PEOPLE:
-        crm.add(
-            "contacts",
-            {"firstname": first, "lastname": last, "email": email, "phone": phone,
-             "company": company},
-        )  # fmt: skip
-    return Demonstration(
-        app=crm.faulty,
-        people="contacts",
-        fields={"phone": "phone", "email": "email", "jobtitle": "text", "city": "text"},
-        read={"token": READ_KEY},
-        write={"token": WRITE_KEY, "mark_property": "countersign_change"},
-    )
-
-
-DEMONSTRATIONS: dict[str, Callable[[], Demonstration]] = {"hubspot": hubspot}
+from tests.fakes.demonstrations import DEMONSTRATIONS
 
 
 def main(vendor: str) -> None:
-    found = DEMONSTRATIONS[vendor]()
-    with served(found.app) as url:
-        common = {"url": url, "private_address": "yes"}
+    found = DEMONSTRATIONS.get(vendor)
+    if found is None:
+        sys.exit(f"there are {', '.join(DEMONSTRATIONS)}")
+    names = [vendor, *([f"{vendor}-test"] if found.has_test_account else [])]
+    with contextlib.ExitStack() as stack:
+        try:
+            running = {name: stack.enter_context(found.run(name)) for name in names}
+        except pytest.skip.Exception as error:
+            sys.exit(str(error))  # What a double is made from is not everywhere.
         said = {
+            "accounts": {name: _plain(asdict(one)) for name, one in running.items()},
             "people": found.people,
             "fields": found.fields,
-            "read": {**common, **found.read},
-            "write": {**common, **found.write},
+            "remarks": found.remarks,
         }
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
             sys.stdin.read()
+
+
+def _plain(options: dict[str, object]) -> dict[str, object]:
+    return {side: dict(one) for side, one in options.items()}  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ class Pipedrive:
     unindexed: set[str] = field(default_factory=set)
     tokens: dict[str, Grant] = field(default_factory=dict)
     refresh_token: str = REFRESH
+    # The scopes of other apps, by their refresh token.
+    further: dict[str, str] = field(default_factory=dict)
     token_calls: int = 0
     effects: int = 0
     destroyed: Counter[str] = field(default_factory=Counter)
@@ -120,16 +122,18 @@ class Pipedrive:
             return _json({"error": "invalid_client"}, 401)
         if request.form.get("grant_type") != "refresh_token":
             return _json({"error": "unsupported_grant_type"}, 400)
-        if request.form.get("refresh_token") != self.refresh_token:
+        known = {self.refresh_token: self.scopes, **self.further}
+        refresh = request.form.get("refresh_token", "")
+        if refresh not in known:
             return _json({"error": "invalid_grant", "success": False}, 400)
         text = f"access-{self.token_calls}"
         until = self.clock() + timedelta(seconds=self.lifetime)
-        self.tokens[text] = Grant(user=OURS, scopes=self.scopes, until=until)
+        self.tokens[text] = Grant(user=OURS, scopes=known[refresh], until=until)
         answer = {
             "access_token": text,
             "token_type": "Bearer",
-            "refresh_token": self.refresh_token,
-            "scope": self.scopes,
+            "refresh_token": refresh,
+            "scope": known[refresh],
             "expires_in": self.lifetime,
             "api_domain": self.api_domain,
         }

@@ -27,7 +27,6 @@ READ_CLIENT, WRITE_CLIENT, SECRET = "read-client", "write-client", "client-secre
 WRITER_RIGHTS = {
     **dict.fromkeys(("Account", "Case", "Opportunity"), frozenset({"read", "update"})),
     **dict.fromkeys(("Contact", "Lead"), frozenset({"read", "create", "update"})),
-    "Task": frozenset({"read", "create"}),
 }
 LOCKED = {"Contact.OwnerId", "Lead.OwnerId", "Opportunity.Amount", "Contact.Level__c"}
 
@@ -69,6 +68,7 @@ class Salesforce:
     deal: str = ""
     # How long the clients wait for an answer, in seconds.
     patience: float = 5.0
+    secret: str = SECRET
 
     def value(self, ref: RecordRef, field: str) -> Scalar:
         value: Scalar = self.org.get(SOBJECTS[ref.type], ref.id)[field]
@@ -108,7 +108,7 @@ class Salesforce:
             "url": self.url,
             "private_address": "yes",
             "client_id": client,
-            "client_secret": SECRET,
+            "client_secret": self.secret,
             "limit_pause": "1",
             "own_user": self.writer.id,
             "timeout": str(self.patience),
@@ -121,7 +121,7 @@ class Salesforce:
 
 
 @contextmanager
-def running_salesforce(patience: float = 5.0) -> Iterator[Salesforce]:
+def running_salesforce(patience: float = 5.0, secret: str = SECRET) -> Iterator[Salesforce]:
     clock = Clock()
     org = Org(clock=clock)
     org.change_metadata()
@@ -130,13 +130,13 @@ def running_salesforce(patience: float = 5.0) -> Iterator[Salesforce]:
         "Countersign", is_integration=True, rights=dict(WRITER_RIGHTS), locked=set(LOCKED)
     )
     clients = {
-        READ_CLIENT: Client(user=reader, secret=SECRET),
-        WRITE_CLIENT: Client(user=writer, secret=SECRET),
+        READ_CLIENT: Client(user=reader, secret=secret),
+        WRITE_CLIENT: Client(user=writer, secret=secret),
     }
     api = Api(org=org, sign_in=SignIn(org=org, clients=clients))
     fake = Salesforce(
         org=org, api=api, door=_Door(api), clock=clock, reader=reader, writer=writer,
-        patience=patience,
+        patience=patience, secret=secret,
     )  # fmt: skip
     _fill(fake)
     with served(fake.door) as url:

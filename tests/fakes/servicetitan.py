@@ -60,6 +60,10 @@ class ServiceTitan:
         default_factory=lambda: {"customers": [], "jobs": []}
     )
     tokens: dict[str, str] = field(default_factory=dict)
+    # By client id.
+    scopes: dict[str, str] = field(
+        default_factory=lambda: {"reader": READ_SCOPES, "writer": WRITE_SCOPES}
+    )
     calls: list[tuple[str, str]] = field(default_factory=list)
     feed: list[int] = field(default_factory=list)
     page_size: int = 50
@@ -151,8 +155,7 @@ class ServiceTitan:
 
     def auth(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         form = {name: values[0] for name, values in parse_qs(read_body(environ).decode()).items()}
-        known = {"reader": READ_SCOPES, "writer": WRITE_SCOPES}
-        scope = known.get(form.get("client_id", ""))
+        scope = self.scopes.get(form.get("client_id", ""))
         if environ["PATH_INFO"] != "/connect/token" or environ["REQUEST_METHOD"] != "POST":
             return answer(start_response, 404, {"error": "not_found"})
         if form.get("grant_type") != "client_credentials":

@@ -26,6 +26,7 @@ from services.writer.surveying import survey
 from services.writer.surveys import Survey, SurveyedField, SurveyedObject
 from services.writer.track_record import TrackRecord, track_records
 from shared.crm import FieldMeta
+from shared.crm.accounts import accounts_of
 from shared.crm.pipedrive_values import OPEN
 from shared.crm.rights import RIGHTS
 from shared.crm.servicetitan_fields import TAKEN
@@ -70,7 +71,7 @@ def surveyed(*fields: SurveyedField, object_: str = "contacts", **more: Any) -> 
 
 def steps(found: Survey, policy: str = "", **records: TrackRecord) -> tuple[Suggestion, ...]:
     by_field = {("contacts", name): record for name, record in records.items()}
-    return suggestions(found, load_policy(policy), by_field, is_content=True)
+    return suggestions(found, load_policy(policy), by_field, is_content=True, has_sandbox=True)
 
 
 def names(found: tuple[Suggestion, ...]) -> list[str]:
@@ -238,7 +239,38 @@ def test_live_is_suggested_only_where_the_doctor_is_content() -> None:
     one = surveyed(field("job_title"))
     for stage, expected in (("sandbox", 0), ("dry-run", 1)):
         policy = load_policy(listed(stage))
-        assert len(suggestions(one, policy, records, is_content=False)) == expected
+        found = suggestions(one, policy, records, is_content=False, has_sandbox=True)
+        assert len(found) == expected
+
+
+def test_without_a_test_account_it_says_what_to_set_instead_of_the_stage() -> None:
+    records = {("contacts", "job_title"): PROVEN}
+    [step] = suggestions(
+        surveyed(field("job_title")),
+        load_policy(listed("dry-run")),
+        records,
+        is_content=True,
+        has_sandbox=False,
+    )
+    assert step.stage == step.stage_now == "dry-run"
+    assert 'no account has sandbox_of = "demo"' in step.reason
+    [account] = accounts_of(step.toml)
+    assert (account.sandbox_of, account.vendor) == ("demo", "demo")
+
+
+@pytest.mark.parametrize("has_sandbox", [True, False])
+def test_what_nothing_can_stand_in_for_goes_live_where_the_doctor_is_content(
+    has_sandbox: bool,
+) -> None:
+    policy = load_policy(listed("dry-run").replace("contacts", "deals"))
+    found = suggestions(
+        surveyed(field("job_title"), object_="deals"),
+        policy,
+        {("deals", "job_title"): PROVEN},
+        is_content=True,
+        has_sandbox=has_sandbox,
+    )
+    assert [(one.stage_now, one.stage) for one in found] == [("dry-run", "live")]
 
 
 def test_proven_fields_come_before_new_ones_and_three_is_still_the_most() -> None:
@@ -311,7 +343,7 @@ def test_a_field_that_was_decided_often_enough_is_suggested_for_its_next_stage(
     def seen() -> list[tuple[str, str | None, str]]:
         with reading(world.worker.engine) as db:
             policy = load_policy(world.worker.policy_file)
-            view = survey_views.view(db, "demo", policy)
+            view = survey_views.view(db, "demo", policy, {"demo": "second"})
         assert view is not None
         assert [one.record.decided for one in view.tried if one.field == "phone"]
         return [(one.field, one.stage_now, one.stage) for one in view.suggestions]

@@ -124,6 +124,19 @@ def test_the_crm_may_be_down_while_people_decide(world: World) -> None:
     assert world.in_crm() == NEW_PHONE
 
 
+def test_a_crm_that_says_nothing_is_given_up_soon_and_the_card_stays_usable(world: World) -> None:
+    from tests.fakes.faulty_crm import Fault
+
+    card = world.propose()
+    world.crm.faulty.script("GET", *[Fault(kind="hang")] * 2)
+    now = cards.now(world.web, card.id)
+    assert (now.reachable, now.fields[0].value) == (False, OLD_PHONE)
+    world.approve(card.id)
+    world.pump()
+    world.complete()
+    assert world.in_crm() == NEW_PHONE
+
+
 def test_undo_is_a_proposal_that_needs_a_person_and_restores_the_old_value(world: World) -> None:
     card = world.propose()
     decided = world.approve(card.id)

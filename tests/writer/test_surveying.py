@@ -145,7 +145,7 @@ def test_a_crm_without_an_api_says_that_it_has_no_list(world: World) -> None:
     with writing(world.worker.engine) as db:
         surveys.keep(db, found)
     with reading(world.worker.engine) as db:
-        view = survey_views.view(db, "paper", load_policy(""))
+        view = survey_views.view(db, "paper", load_policy(""), {})
     assert view is not None
     assert view.suggestions == ()
 

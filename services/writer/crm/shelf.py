@@ -173,6 +173,10 @@ class ShelfReader:
             return self._reader.fields(object_type)
         return {name: _open_text(name) for name in COMMON_FIELDS}
 
+    def doubt_fields(self, object_type: str) -> None:
+        if object_type != DRAFTS:
+            self._reader.doubt_fields(object_type)
+
     def field_changes(self, ref: RecordRef) -> Sequence[CrmChange]:
         return () if ref.type == DRAFTS else self._reader.field_changes(ref)
 

@@ -238,6 +238,7 @@ def test_reading_sends_nothing_but_get(crm: Crm, reader: DemoReader) -> None:
         lambda: reader.search(email="a@example.com"), lambda: reader.candidates("x"), reader.stages,
         lambda: reader.fields("deals"), lambda: reader.duplicates({"last_name": "X"}), reader.scopes,
         lambda: reader.changes_by_us(AT), lambda: reader.sample("contacts"),
+        lambda: reader.doubt_fields("contacts"),
     ]  # fmt: skip
     for act in acts:
         act()
