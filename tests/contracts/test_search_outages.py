@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -279,11 +280,10 @@ def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
 def test_an_address_says_who_and_where() -> None:
     index = open_elasticsearch("https://ann:p%40ss@search.example:9243/log?ca_certs=/etc/ca.pem")
     cluster = index.cluster
-    assert (cluster.host, cluster.user, cluster.password) == (
-        "https://search.example:9243",
-        "ann",
-        "p@ss",
-    )
+    assert cluster.host == "https://search.example:9243"
+    with cluster.client() as client:
+        said = client._headers["authorization"]
+    assert base64.b64decode(said.removeprefix("Basic ")) == b"ann:p@ss"
     assert cluster.ca_certs == "/etc/ca.pem"
     assert index.generations.prefix == "log"
     assert open_elasticsearch("http://h").generations.prefix == "countersign"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from shared.web import NAV
 from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
-from tests.journey.composed import composed
+from tests.journey.composed import Composed, composed
 from tests.journey.containers import containers
 from tests.product import Client, Product, eventually, running
 
@@ -231,6 +234,51 @@ def test_each_part_has_signed_in_as_its_role(product: Product, client: Client) -
         )
         assert set(users.scalars()) == {"ingest", "classifier", "writer", "audit", "reconciler"}
     engine.dispose()
+
+
+def test_passwords_of_the_servers_change_while_senders_go_on(
+    product: Product, client: Client
+) -> None:
+    """No request is refused meanwhile, nobody is restarted, and whoever comes back is let in."""
+    if not isinstance(product, Composed):
+        return
+    old = product.owner()
+    with senders(product) as said:
+        eventually(lambda: said, 60)
+        product.change_passwords()
+        before = len(said)
+        eventually(lambda: len(said) > before + 1, 60)
+    assert [one.stdout for one in said if one.returncode] == []
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        create_engine(old).connect()
+    product.cut_all_connections()
+    eventually(lambda: product.command("demo").returncode == 0, 60, product.said)
+
+    def closed() -> bool:
+        counts = client.get("/api/log/balance")
+        assert counts["difference"] == 0
+        return counts["waiting"] == 0
+
+    eventually(closed, 60, product.said)
+
+
+@contextmanager
+def senders(product: Product) -> Iterator[list[Any]]:
+    """Everything of the demonstration again and again; what each round said."""
+    said: list[Any] = []
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            said.append(product.command("demo"))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield said
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(
