@@ -38,6 +38,11 @@ PLACES = {
     "erase": "audit-worker",
     "notices": "writer-worker",
     "verify": "audit-worker",
+    "resume": "writer-web",
+    "backup": "ops",
+    "migrate": "ops",
+    "reload": "writer-web",
+    "keys": "audit-worker",
 }
 
 

@@ -7,17 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from services.processes import DOOR, calls
 from shared.web import NAV
 from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
 from tests.journey.composed import Composed, composed
-from tests.journey.containers import containers
+from tests.journey.containers import ONCE, Containers, containers
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
@@ -240,7 +242,7 @@ def test_passwords_of_the_servers_change_while_senders_go_on(
     product: Product, client: Client
 ) -> None:
     """No request is refused meanwhile, nobody is restarted, and whoever comes back is let in."""
-    if not isinstance(product, Composed):
+    if not isinstance(product, Composed | Containers):
         return
     old = product.owner()
     with senders(product) as said:
@@ -249,8 +251,10 @@ def test_passwords_of_the_servers_change_while_senders_go_on(
         before = len(said)
         eventually(lambda: len(said) > before + 1, 60)
     assert [one.stdout for one in said if one.returncode] == []
-    with pytest.raises(OperationalError, match="password authentication failed"):
-        create_engine(old).connect()
+    assert product.owner() != old
+    if isinstance(product, Composed):
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            create_engine(old).connect()
     product.cut_all_connections()
     eventually(lambda: product.command("demo").returncode == 0, 60, product.said)
 
@@ -260,6 +264,40 @@ def test_passwords_of_the_servers_change_while_senders_go_on(
         return counts["waiting"] == 0
 
     eventually(closed, 60, product.said)
+
+
+def test_nobody_reaches_whom_the_table_does_not_name(product: Product) -> None:
+    if isinstance(product, Containers):
+        mine = {pair for pair in calls() if pair[0] not in {*ONCE, DOOR}}
+        assert product.calls() == mine
+
+
+def test_a_backup_is_taken_of_the_running_processes(product: Product) -> None:
+    file = product.folder / "all.zip"
+    if isinstance(product, Containers):
+        return  # Taken and restored at the end.
+    said = product.command("backup", str(file))
+    assert said.returncode == 0, said.stderr
+    assert {f"files/{name}.toml" for name in ("people", "endpoints", "policy")} <= set(
+        ZipFile(file).namelist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["keys", "rotate", "decisions"], "secrets --rotate NAME"),
+        (["reload"], "docker compose restart"),
+        (["migrate", "--to-database", "x", "--to-broker", "y"], "ops restore FILE"),
+    ],
+)
+def test_what_one_process_cannot_do_it_says_who_can(
+    product: Product, words: list[str], instead: str
+) -> None:
+    if isinstance(product, Composed | Containers):
+        said = product.command(*words)
+        assert said.returncode == 1
+        assert instead in said.stderr
 
 
 @contextmanager
@@ -316,3 +354,17 @@ def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -
     product.start()
     assert client.get("/api/cards", tab="decided")["total"] == before
     assert product.command("verify").returncode == 0
+
+
+def test_everything_that_was_lost_comes_back_from_a_backup(
+    product: Product, client: Client
+) -> None:
+    if not isinstance(product, Containers):
+        return  # tests/backup does it on one machine, in a second.
+    before = client.get("/api/log/balance")["accepted"]
+    assert "OK. Entries: " in product.back_up_and_lose_everything()
+    assert client.get("/api/log/balance")["accepted"] == before
+    assert product.command("resume").returncode == 0
+    assert product.command("demo").returncode == 0
+    assert product.command("verify").returncode == 0
+    eventually(lambda: client.get("/api/log/balance")["waiting"] == 0, 60)
