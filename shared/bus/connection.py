@@ -62,7 +62,8 @@ def translated(*, ignore_lost_channel: bool = False) -> Iterator[None]:
 
 def is_blocked(connection: Connection) -> bool:
     """Whether the broker has said that it takes nothing at present (memory or disk alarm)."""
-    return bool(getattr(connection.connection, "is_blocked", False))
+    # Kombu's `connection` would open another where this one is lost, by the address of then.
+    return bool(connection.connected and getattr(connection.connection, "is_blocked", False))
 
 
 def is_recoverable(error: Any) -> bool:

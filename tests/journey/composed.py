@@ -141,7 +141,7 @@ class Composed(Product):
     def cut_all_connections(self) -> None:
         """Everybody has to sign in anew."""
         assert self.servers is not None
-        self.servers.control("close_all_connections", "to see who comes back")
+        self.servers.control("close_all_connections", "--global", "to see who comes back")
         everybody = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IS NOT NULL"
         )

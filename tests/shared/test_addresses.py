@@ -9,11 +9,14 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from shared.addresses import in_turn
-from shared.bus.connection import require_broker
+from shared.bus.connection import connect, require_broker
+from shared.bus.publisher import Publisher
+from shared.bus.topology import declare
 from shared.db import in_schema
-from shared.errors import ConfigurationError
+from shared.errors import BrokerUnavailable, ConfigurationError
 from shared.settings import load_settings, setting
 from tests.contracts.rabbitmq import virtual_host
+from tests.product import eventually
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +60,27 @@ def test_a_broker_that_refuses_the_newest_password_is_given_the_one_before(file:
         require_broker(address(file, wrong, host.url))
         with pytest.raises(ConfigurationError, match="password"):
             require_broker(address(file, wrong, wrong))
+
+
+def test_a_publisher_that_lost_its_connection_comes_back_with_the_new_password(file: Path) -> None:
+    with virtual_host() as host:
+        declare(connect(host.url))
+        user, path = f"{host.name}-sender", f"permissions/{host.name}/{host.name}-sender"
+        host.api("PUT", f"users/{user}", {"password": "one", "tags": ""})
+        host.api("PUT", path, {"configure": "", "write": ".*", "read": ".*"})
+        publisher = Publisher(address(file, host.url_of(user, "one")))
+        publisher.requeue("audit", "first", "{}")
+        host.api("PUT", f"users/{user}", {"password": "two", "tags": ""})
+        file.write_text(host.url_of(user, "two"))
+        host.api("DELETE", f"connections/username/{user}")
+        eventually(lambda: is_sent(publisher))
+        publisher.close()
+        host.api("DELETE", f"users/{user}")
+
+
+def is_sent(publisher: Publisher) -> bool:
+    try:
+        publisher.requeue("audit", "second", "{}")
+    except BrokerUnavailable:
+        return False
+    return True
