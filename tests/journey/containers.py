@@ -137,11 +137,16 @@ class Containers(Product):
         states = [one["State"] for one in json.loads(self.docker("inspect", *names).stdout)]
         return sum(one["ExitCode"] == 137 or one["OOMKilled"] for one in states)
 
+    def said(self) -> str:
+        return self.compose("logs", "--tail", "20", "--no-color").stdout[-12000:]
+
     def end(self) -> None:
         self.compose("down", "--volumes")
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.compose("exec", "-T", PLACES[words[0]], "countersign", *words, check=False)
+        if (place := PLACES[words[0]]) == OPS:
+            return self.compose("run", "--rm", "-T", "--no-deps", OPS, *words, check=False)
+        return self.compose("exec", "-T", place, "countersign", *words, check=False)
 
     def crm_token(self, name: str) -> str:
         file = f"/run/secrets/crm_{name}_token"

@@ -257,6 +257,9 @@ def test_passwords_of_the_servers_change_while_senders_go_on(
             create_engine(old).connect()
     product.cut_all_connections()
     eventually(lambda: product.command("demo").returncode == 0, 60, product.said)
+    search = f"{client.url}/api/search?q={DANA}"
+    # Each process of the pages hears by one call that its password for search is an old one.
+    eventually(lambda: all(client.session.get(search).ok for _ in range(8)), 90, product.said)
 
     def closed() -> bool:
         counts = client.get("/api/log/balance")
@@ -298,6 +301,38 @@ def test_what_one_process_cannot_do_it_says_who_can(
         said = product.command(*words)
         assert said.returncode == 1
         assert instead in said.stderr
+
+
+EVERYDAY = [
+    ("exec -T writer-web countersign", "people list", "stop", "resume"),
+    ("exec -T ingest-web countersign", "source add jobber"),
+    ("exec -T ingest-worker countersign", "mailboxes check"),
+    ("exec -T writer-worker countersign", "doctor", "policy check", "notices list", "crm --help"),
+    ("exec -T audit-worker countersign", "reindex", "verify"),
+    ("run --rm setup", "dead list"),
+    ("run --rm secrets", "secrets --list"),
+]
+ROTATED = [
+    ("decisions", ""),
+    ("checkpoints", ""),
+    ("ledger", "exec -T audit-worker countersign keys rewrap"),
+    ("endpoints", "run --rm setup"),
+    ("crm-read-grants", "restart classifier-worker writer-web writer-worker"),
+    ("metrics", "restart ingest-web writer-web audit-web"),
+]
+
+
+def test_every_command_of_the_papers_works_in_containers(product: Product) -> None:
+    if isinstance(product, Containers):
+        for place, *commands in EVERYDAY:
+            for command in commands:
+                product.compose(*f"{place} {command}".split())
+        for name, then in ROTATED:
+            product.compose(*f"run --rm secrets secrets --rotate {name}".split())
+            if then:
+                product.compose(*then.split())
+        eventually(lambda: product.command("demo").returncode == 0, 90)
+        eventually(lambda: "OK. Entries: " in product.command("verify").stdout, 90)
 
 
 @contextmanager
