@@ -292,6 +292,7 @@ def test_a_backup_is_taken_of_the_running_processes(product: Product) -> None:
         (["keys", "rotate", "decisions"], "secrets --rotate NAME"),
         (["reload"], "docker compose restart"),
         (["migrate", "--to-database", "x", "--to-broker", "y"], "ops restore FILE"),
+        (["backup", "/tmp/none.zip", "--with-keys"], "secrets:/secrets/made"),
     ],
 )
 def test_what_one_process_cannot_do_it_says_who_can(
@@ -322,7 +323,7 @@ ROTATED = [
 ]
 
 
-def test_every_command_of_the_papers_works_in_containers(product: Product) -> None:
+def test_every_command_of_the_papers_works_where_they_say(product: Product) -> None:
     if isinstance(product, Containers):
         for place, *commands in EVERYDAY:
             for command in commands:
