@@ -78,10 +78,14 @@ def make_secrets(settings: SecretsSettings, *, renew: Callable[[Path], object] =
         for folder, name, content in sorted(_files(settings, texts), key=_is_signing_key):
             place = settings.secrets_dir / folder
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            written += _put(place / name, content)
+            if _put(place / name, content):
+                written += 1
+                _hand_over(place / name, _uid(settings, folder))  # It may be read this moment.
         for place in settings.secrets_dir.iterdir():
             if place.is_dir() and place.name != MADE:
-                _hand_over(place, SERVER_UIDS.get(place.name, settings.process_uid))
+                place.chmod(0o700)
+                for path in (place, *place.iterdir()):
+                    _hand_over(path, _uid(settings, place.name))
     except OSError as error:
         raise ConfigurationError(
             f"SECRETS_DIR {settings.secrets_dir} cannot be written ({error.strerror})"
@@ -269,11 +273,13 @@ def _put(path: Path, content: bytes | str) -> int:
     return 1
 
 
-def _hand_over(folder: Path, uid: int) -> None:
+def _uid(settings: SecretsSettings, folder: str) -> int:
+    return SERVER_UIDS.get(folder, settings.process_uid)
+
+
+def _hand_over(path: Path, uid: int) -> None:
     """To the user that reads it, where we may: a plain user can only write files of its own."""
-    folder.chmod(0o700)
     if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, uid, uid)
-    for path in folder.iterdir():
+        os.chown(path, uid, uid)
+    if path.is_file():
         path.chmod(0o400)
