@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from services.elsewhere import OPS
 from shared.errors import ConfigurationError, PipelineError
 from shared.processes import keep_memory_small, lasting
 from shared.settings import ProcessSettings, given, load_settings
@@ -32,6 +33,9 @@ RENEWABLE = (
     "crm-write-grants",
 )
 """What `countersign secrets --rotate` and `countersign keys rotate` make anew."""
+
+SERVERS = ("database", "broker", "search")
+"""Whose passwords `countersign secrets --rotate` makes anew too."""
 
 
 class Commands(click.Group):
@@ -68,7 +72,12 @@ def main(ctx: click.Context) -> None:
 
 def _home() -> Home:
     """What a command works on. ``PROCESS`` says that this is one process of several."""
-    if load_settings(ProcessSettings).process:
+    process = load_settings(ProcessSettings).process
+    if process == OPS:
+        from services.whole import Whole, WholeSettings
+
+        return Whole.of(load_settings(WholeSettings))
+    if process:
         from services.own_environment import OwnEnvironment
 
         return OwnEnvironment(given=given())
@@ -80,7 +89,7 @@ def _home() -> Home:
 def _require_set_up(home: Any) -> None:
     from services.installation import Installation
 
-    if isinstance(home, Installation) and not home.people.exists():
+    if isinstance(home, Installation) and home.is_on_one_machine and not home.people.exists():
         raise ConfigurationError(f"nothing is set up in {home.root}: start `make run` first")
 
 
@@ -89,8 +98,8 @@ def _require_set_up(home: Any) -> None:
 def run(home: Home) -> None:
     """Start everything on this machine; Ctrl-C or SIGTERM stops it."""
     with lasting():
+        from services.elsewhere import require_installation
         from services.embedded import supervise
-        from services.installation import require_installation
         from services.occupied import occupy
 
         place = require_installation(home)
@@ -165,8 +174,8 @@ def _demonstrate(home: Home, vendor: str, *, sandbox: bool) -> None:
         let_in,
         post_mails,
     )
+    from services.elsewhere import require_installation
     from services.embedded import supervise
-    from services.installation import require_installation
     from services.occupied import occupy
 
     own = beside(require_installation(home), f"{vendor}-sandbox" if sandbox else vendor)
@@ -245,15 +254,25 @@ def healthy() -> None:
     type=click.Choice(("decisions", "checkpoints")),
     help="Hand out the public half of the next key, and sign with the one in use.",
 )
-@click.option("--rotate", type=click.Choice(RENEWABLE), help="Make this key or token anew.")
-def secrets(announce: str | None, rotate: str | None) -> None:
+@click.option(
+    "--rotate",
+    type=click.Choice((*RENEWABLE, *SERVERS)),
+    help="Make this key or token, or the passwords of these servers, anew.",
+)
+@click.option("--list", "tell", is_flag=True, help="Say which keys there are, and make nothing.")
+def secrets(announce: str | None, rotate: str | None, *, tell: bool) -> None:
     """Make every password, token and key for the processes and servers of an installation.
 
     What is there stays as it is, but for what is asked to be made anew.
     """
     from services.kept_keys import ANNOUNCE, RENEW
-    from services.secret_files import NOTHING, RENEW_TEXTS, SecretsSettings, make_secrets
+    from services.keys import tell_keys
+    from services.secret_files import MADE, NOTHING, RENEW_TEXTS, SecretsSettings, make_secrets
 
+    settings = load_settings(SecretsSettings)
+    if tell:
+        tell_keys(settings.secrets_dir / MADE)
+        return
     if announce and rotate:
         raise click.UsageError("announce, wait until everybody has it, then rotate")
     renew = NOTHING
@@ -261,7 +280,6 @@ def secrets(announce: str | None, rotate: str | None) -> None:
         renew = ANNOUNCE[announce]
     elif rotate:
         renew = {**RENEW, **RENEW_TEXTS}[rotate]
-    settings = load_settings(SecretsSettings)
     written = make_secrets(settings, renew=renew)
     click.echo(f"{written} secrets written below {settings.secrets_dir}; the others were there.")
 

@@ -13,6 +13,7 @@ from shared.heartbeat import why_not_alive
 from shared.settings import given
 
 PORT = "8000"
+ANYWHERE, THIS = "0.0.0.0", "127.0.0.1"  # noqa: S104 - compared, never listened on
 
 
 def ailment() -> str:
@@ -21,7 +22,8 @@ def ailment() -> str:
     service, _, kind = environ.get("PROCESS", "").partition("-")
     if kind == "worker":
         return _ailment_of_worker(environ.get("WAKE_DIR", ""), service)
-    place = f"http://127.0.0.1:{environ.get('PORT', PORT)}"
+    host = environ.get("HOST", ANYWHERE)
+    place = f"http://{THIS if host == ANYWHERE else host}:{environ.get('PORT', PORT)}"
     return _ailment_of_web(f"{place}/readyz" if kind == "web" else f"{place}/")
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import functools
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from services.occupied import refuse_unfit
 from shared.bus.transports.sqlite import url_of
@@ -88,42 +85,21 @@ class RunSettings:
         return self.host in {"127.0.0.1", "localhost", "::1"}
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def pass_installation(
-    command: Callable[Concatenate[Installation, P], R],
-) -> Callable[Concatenate[Any, P], R]:
-    """As click's ``pass_obj``, for a command that needs the whole folder of an installation.
-
-    In one process of the distributed form it raises `ConfigurationError`.
-    """
-
-    @click.pass_obj
-    @functools.wraps(command)
-    def checked(home: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return command(require_installation(home), *args, **kwargs)
-
-    return checked
-
-
-def require_installation(home: Any) -> Installation:
-    """What the command of now works on. Raises `ConfigurationError` where it is one process."""
-    if isinstance(home, Installation):
-        return home
-    raise ConfigurationError(
-        f"`{click.get_current_context().command_path}` needs DATA_DIR; "
-        "PROCESS says that this is one process of several"
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Installation:
     """The files of one installation."""
 
     root: Path
     run: RunSettings
+
+    @property
+    def is_on_one_machine(self) -> bool:
+        """Whether it owns its keys and its processes; otherwise both are somebody else's."""
+        return True
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "raw"
 
     @property
     def keys(self) -> Path:
@@ -233,7 +209,7 @@ class Installation:
         refuse_unfit(self.root, on_servers=bool(self.run.database_url and self.run.broker_url))
         is_first = not self.people.exists()
         try:
-            for folder in (self.root, self.keys, self.wake, self.root / "raw"):
+            for folder in (self.root, self.keys, self.wake, self.raw):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not is_first:
                 refuse_lost_keys(self.keys)
@@ -279,7 +255,7 @@ class Installation:
         }
         crm |= self._given("CRMS_READ_FILE", self.crms(write=False))
         people = {"PEOPLE_FILE": str(self.people)}
-        raw = {"RAW_DIR": str(self.root / "raw")}
+        raw = {"RAW_DIR": str(self.raw)}
         management = {"BROKER_MANAGEMENT_URL": self.run.broker_management_url}
         status = {
             "BROKER_URL": self.bus_url,

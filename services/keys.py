@@ -7,11 +7,13 @@ import secrets
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from services.installation import Installation, pass_installation
+from services.elsewhere import pass_installation
+from services.installation import Installation
 from services.occupied import owner
 from shared.errors import ConfigurationError
 
@@ -30,9 +32,14 @@ def keys() -> None:
 @pass_installation
 def list_(home: Installation) -> None:
     """Every key by a fingerprint that tells nothing else, what it does, and since when."""
+    tell_keys(home.keys)
+
+
+def tell_keys(folder: Path) -> None:
+    """Print every key in the folder."""
     from services.kept_keys import kept_keys
 
-    for key in kept_keys(home.keys):
+    for key in kept_keys(folder):
         click.echo(f"{key.name:17} {key.fingerprint}  {key.since:10}  {key.does}")
 
 

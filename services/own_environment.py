@@ -42,6 +42,10 @@ class OwnEnvironment:
         return Path(self._value("keys_dir"))
 
     @property
+    def wake(self) -> Path:
+        return Path(self._value("wake_dir"))
+
+    @property
     def mailboxes(self) -> Path:
         return Path(self._value("mailboxes_file"))
 
@@ -90,7 +94,7 @@ class OwnEnvironment:
         from services.processes import holders
 
         one: Any = load_settings(_single(name), self.given)
-        value = str(getattr(one, name))
+        value: str = getattr(one, name)
         if not value:
             raise ConfigurationError(
                 f"{name.upper()} is not given to this process: run the command in "

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from services.occupied import refuse_unfit
 from shared.patience import end_on_sigterm, patiently
 from shared.settings import ProcessSettings, setting
 
@@ -38,6 +39,7 @@ class SetupSettings(ProcessSettings):
 def prepare(settings: SetupSettings) -> None:
     """Everything that is missing, in order. Raises `ConfigurationError`."""
     end_on_sigterm()
+    refuse_unfit(settings.people_file.parent, on_servers=True)
     _first_files(settings)
     for what, act in (
         ("database", partial(_prepare_database, settings)),
@@ -114,13 +116,9 @@ def _greet(settings: SetupSettings) -> None:
 
 def _writer_units(database_url: str) -> Any:
     """The writer's outbox, through which the log hears of people."""
-    from services.writer.tables import outbox
-    from shared.bell import Bell
+    from services.writer.service import units_of
     from shared.db import in_schema, open_database
-    from shared.domain.schema import now
     from shared.domain.topics import WRITER
-    from shared.outbox import UnitOfWork
 
-    engine = open_database(in_schema(database_url, WRITER))
     # PostgreSQL wakes the worker; there is no folder of sockets.
-    return UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=Bell(folder=Path()))
+    return units_of(open_database(in_schema(database_url, WRITER)), Path())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 from services.audit.service import Settings as AuditWeb
 from services.audit.service import WorkerSettings as AuditWorker
 from services.classifier.service import WorkerSettings as ClassifierWorker
+from services.elsewhere import OPS
 from services.ingest.service import WebSettings as IngestWeb
 from services.ingest.service import WorkerSettings as IngestWorker
 from services.place import Place
@@ -24,19 +25,32 @@ from services.preparing import SetupSettings
 from services.secret_files import SecretsSettings
 from services.serving import CrmSettings, PoolSettings
 from services.webs import DemoSettings, FrameSettings
+from services.whole import WholeSettings
 from services.writer.service import WebSettings as WriterWeb
 from services.writer.service import WorkerSettings as WriterWorker
 from shared.settings import REQUIRED
 
 PAGES: Final = (PoolSettings, FrameSettings, Place)
+DOOR: Final = "nginx"
+LISTENERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "edge-ingest": ("ingest-web", DOOR),
+    "edge-writer": ("writer-web", DOOR),
+    "edge-audit": ("audit-web", DOOR),
+    "edge-crm": ("demo-crm", DOOR),
+    "database": ("postgres",),
+    "broker": ("rabbitmq",),
+    "search": ("elasticsearch",),
+    "crm": ("demo-crm",),
+}
+"""Who listens on each inner network; everybody else on it only calls. The door is on each edge."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
     """``settings`` together are its whole environment, ``keys`` the files in its ``KEYS_DIR``.
 
-    ``reaches`` names the networks it is on: ``database``, ``broker``, ``search``, ``crm``,
-    ``edge`` (behind the front door) and ``outside``. ``writes`` and ``reads`` are the shared
+    ``reaches`` names the networks it is on: those of `LISTENERS` (a web process shares its
+    ``edge-…`` with the front door alone) and ``outside``. ``writes`` and ``reads`` are the shared
     folders, by the setting that names them.
     """
 
@@ -72,7 +86,7 @@ PROCESSES: Final = (
         name="ingest-web",
         command=("serve", "ingest"),
         settings=(*PAGES, IngestWeb, DemoSettings),
-        reaches=frozenset({"edge", "database"}),
+        reaches=frozenset({"edge-ingest", "database"}),
         keys=("endpoints.key",),
         writes=frozenset({"ENDPOINTS_FILE", "RAW_DIR"}),
         reads=frozenset({"PEOPLE_FILE"}),
@@ -95,7 +109,7 @@ PROCESSES: Final = (
         name="writer-web",
         command=("serve", "writer"),
         settings=(*PAGES, WriterWeb),
-        reaches=frozenset({"edge", "database", "crm", "outside"}),
+        reaches=frozenset({"edge-writer", "database", "crm", "outside"}),
         keys=("decisions.ed25519",),
         writes=frozenset({"PEOPLE_FILE"}),
     ),
@@ -111,7 +125,7 @@ PROCESSES: Final = (
         name="audit-web",
         command=("serve", "audit"),
         settings=(*PAGES, AuditWeb),
-        reaches=frozenset({"edge", "database", "broker", "search"}),
+        reaches=frozenset({"edge-audit", "database", "broker", "search"}),
         keys=("ledger.key", "checkpoints.vkey"),
         reads=frozenset({"PEOPLE_FILE"}),
     ),
@@ -131,7 +145,7 @@ PROCESSES: Final = (
         name="demo-crm",
         command=("serve", "demo-crm"),
         settings=(CrmSettings,),
-        reaches=frozenset({"edge", "crm"}),
+        reaches=frozenset({"edge-crm", "crm"}),
         writes=frozenset({"CRM_FILE"}),
     ),
     Process(
@@ -148,7 +162,36 @@ PROCESSES: Final = (
         keys=("endpoints.key",),
         writes=frozenset({"PEOPLE_FILE", "ENDPOINTS_FILE", "POLICY_FILE"}),
     ),
+    # Never started by itself: whoever runs a command in it lends it a whole installation for that.
+    Process(
+        name=OPS,
+        command=("--help",),
+        settings=(WholeSettings,),
+        reaches=frozenset({"database", "broker", "search"}),
+        keys=(
+            "checkpoints.changes",
+            "checkpoints.ed25519",
+            "checkpoints.pub",
+            "checkpoints.vkey",
+            "decisions.pub",
+            "ledger.key",
+        ),
+        writes=frozenset({"PEOPLE_FILE", "ENDPOINTS_FILE", "POLICY_FILE", "RAW_DIR"}),
+    ),
 )
+
+
+def calls() -> set[tuple[str, str]]:
+    """Who may open a connection to whom, inside: everything that is not here must fail."""
+    on = {process.name: process.reaches for process in PROCESSES}
+    on[DOOR] = frozenset(name for name, who in LISTENERS.items() if DOOR in who)
+    return {
+        (name, listener)
+        for name, networks in on.items()
+        for network in networks & LISTENERS.keys()
+        for listener in LISTENERS[network]
+        if listener != name
+    }
 
 
 def holders(name: str) -> list[str]:

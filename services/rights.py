@@ -99,7 +99,7 @@ def set_passwords(engine: Engine, passwords: Mapping[str, str]) -> None:
 
     Raises `ConfigurationError` for a role that is none of ours.
     """
-    if unknown := set(passwords) - set(ROLES):
+    if unknown := set(passwords) - {*ROLES, OWNER}:
         raise ConfigurationError(f"there is no role {', '.join(sorted(unknown))}")
     with translated(), engine.begin() as connection:
         driver: Any = connection.connection.driver_connection

@@ -30,6 +30,8 @@ MADE: Final = "made"
 TEXTS: Final = "texts.json"
 NOTHING: Final[Callable[[Path], object]] = lambda _: None  # noqa: E731 - a name for doing nothing
 SEARCH_USER: Final = "elastic"
+ROLE: Final = "role "
+BROKER: Final = "broker "
 TOKENS: Final = (
     "crm-read",
     "crm-write",
@@ -76,10 +78,14 @@ def make_secrets(settings: SecretsSettings, *, renew: Callable[[Path], object] =
         for folder, name, content in sorted(_files(settings, texts), key=_is_signing_key):
             place = settings.secrets_dir / folder
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            written += _put(place / name, content)
+            if _put(place / name, content):
+                written += 1
+                _hand_over(place / name, _uid(settings, folder))  # It may be read this moment.
         for place in settings.secrets_dir.iterdir():
             if place.is_dir() and place.name != MADE:
-                _hand_over(place, SERVER_UIDS.get(place.name, settings.process_uid))
+                place.chmod(0o700)
+                for path in (place, *place.iterdir()):
+                    _hand_over(path, _uid(settings, place.name))
     except OSError as error:
         raise ConfigurationError(
             f"SECRETS_DIR {settings.secrets_dir} cannot be written ({error.strerror})"
@@ -97,10 +103,31 @@ def _renew_text(made: Path, *, name: str, renewed: Callable[[str], str]) -> None
     _put(file, json.dumps({**texts, name: renewed(texts[name])}))
 
 
+def _renew_passwords(made: Path, is_meant: Callable[[str], bool]) -> None:
+    """The newest first; the one before stays until the next time, for a server not told yet."""
+    file = made / TEXTS
+    texts = json.loads(file.read_text(encoding="utf-8"))
+    renewed = {
+        name: f"{secrets.token_hex(32)}\n{_newest(text)}"
+        for name, text in texts.items()
+        if is_meant(name)
+    }
+    _put(file, json.dumps({**texts, **renewed}))
+
+
+def _newest(passwords: str) -> str:
+    return passwords.partition("\n")[0]
+
+
 RENEW_TEXTS: Final[Mapping[str, Callable[[Path], object]]] = {
     "metrics": partial(_renew_text, name="metrics", renewed=lambda _: secrets.token_hex(32)),
     "crm-read-grants": partial(_renew_text, name="crm-read-grants", renewed=next_keys),
     "crm-write-grants": partial(_renew_text, name="crm-write-grants", renewed=next_keys),
+    "database": lambda made: _renew_passwords(
+        made, lambda name: name.startswith(ROLE) or name == OWNER
+    ),
+    "broker": lambda made: _renew_passwords(made, lambda name: name.startswith(BROKER)),
+    "search": lambda made: _renew_passwords(made, lambda name: name == SEARCH_USER),
 }
 
 
@@ -121,8 +148,8 @@ def _made(folder: Path, renew: Callable[[Path], object]) -> Texts:
         OWNER,
         SEARCH_USER,
         *TOKENS,
-        *(f"role {name}" for name in ROLES),
-        *(f"broker {name}" for name in users()),
+        *(f"{ROLE}{name}" for name in ROLES),
+        *(f"{BROKER}{name}" for name in users()),
     ]
     make_keys(folder)
     _put(file, json.dumps({name: texts.get(name) or secrets.token_hex(32) for name in names}))
@@ -157,8 +184,8 @@ def _files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, 
             yield process.name, name.lower(), values[name].encode()
         for name in process.keys:
             yield process.name, name, (made / name).read_bytes()
-    yield "postgres", "password", texts[OWNER].encode()
-    yield "elasticsearch", "password", texts[SEARCH_USER].encode()
+    yield "postgres", "password", _newest(texts[OWNER]).encode()
+    yield "elasticsearch", "password", _newest(texts[SEARCH_USER]).encode()
     yield from _broker_files(settings, texts)
 
 
@@ -169,10 +196,11 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
     from shared.crm.grant_settings import READ, WRITE
     from shared.db import in_schema
 
-    def database(role: str) -> str:
-        password = texts[OWNER if role == OWNER else f"role {role}"]
+    def database(role: str, schema: str = "") -> str:
+        passwords = texts[OWNER if role == OWNER else f"{ROLE}{role}"]
         place = f"{settings.database_host}/{settings.database_name}"
-        return f"postgresql+psycopg://{role}:{password}@{place}"
+        urls = _urls("postgresql+psycopg", role, passwords, place)
+        return "\n".join(in_schema(url, schema) if schema else url for url in urls)
 
     is_setup = len(process.command) == 1
     service = process.command[-1]
@@ -180,24 +208,34 @@ def _values(settings: SecretsSettings, texts: Texts, process: Process) -> Texts:
     user = ADMIN if is_setup else process.name
     webhook = base64.b64encode(bytes.fromhex(texts["crm-webhook"])).decode()
     place = f"{settings.broker_host}/{settings.broker_vhost}"
-    known = texts.get(f"broker {user}")
+    known = texts.get(f"{BROKER}{user}")
     return {
         # Most web processes have no user there: then there is no address either.
-        **({"BROKER_URL": f"pika://{user}:{known}@{place}"} if known else {}),
-        "DATABASE_URL": database(role) if is_setup else in_schema(database(role), service),
-        "SESSIONS_URL": in_schema(database(role), SESSIONS),
+        **({"BROKER_URL": "\n".join(_urls("pika", user, known, place))} if known else {}),
+        "DATABASE_URL": database(role) if is_setup else database(role, service),
+        "SESSIONS_URL": database(role, SESSIONS),
         "RECONCILER_DATABASE_URL": database(RECONCILER),
-        "ROLE_PASSWORDS": json.dumps({name: texts[f"role {name}"] for name in ROLES}),
-        "SEARCH_URL": f"http://{SEARCH_USER}:{texts[SEARCH_USER]}@{settings.search_host}",
+        "ROLE_PASSWORDS": json.dumps(
+            {name: _newest(texts[f"{ROLE}{name}"]) for name in ROLES}
+            | {OWNER: _newest(texts[OWNER])}
+        ),
+        "SEARCH_URL": "\n".join(
+            _urls("http", SEARCH_USER, texts[SEARCH_USER], settings.search_host)
+        ),
         "CRM_READ_TOKEN": texts["crm-read"],
         "CRM_WRITE_TOKEN": texts["crm-write"],
-        "CRM_READ_GRANTS_URL": in_schema(database(role), READ),
+        "CRM_READ_GRANTS_URL": database(role, READ),
         "CRM_READ_GRANTS_KEY": texts["crm-read-grants"],
-        "CRM_WRITE_GRANTS_URL": in_schema(database(role), WRITE),
+        "CRM_WRITE_GRANTS_URL": database(role, WRITE),
         "CRM_WRITE_GRANTS_KEY": texts["crm-write-grants"],
         "CRM_WEBHOOK_SECRET": f"whsec_{webhook}",
         "METRICS_TOKEN": texts["metrics"],
     }
+
+
+def _urls(scheme: str, user: str, passwords: str, place: str) -> list[str]:
+    """One for each password, the newest first."""
+    return [f"{scheme}://{user}:{password}@{place}" for password in passwords.split()]
 
 
 def _broker_files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str, str, bytes]]:
@@ -206,7 +244,7 @@ def _broker_files(settings: SecretsSettings, texts: Texts) -> Iterator[tuple[str
 
     loaded = definitions(settings.broker_vhost)
     for user in loaded["users"]:
-        user["password_hash"] = password_hash(texts[f"broker {user['name']}"])
+        user["password_hash"] = password_hash(_newest(texts[f"{BROKER}{user['name']}"]))
         user["hashing_algorithm"] = "rabbit_password_hashing_sha256"
     conf = (
         "log.console = true\n"
@@ -235,11 +273,13 @@ def _put(path: Path, content: bytes | str) -> int:
     return 1
 
 
-def _hand_over(folder: Path, uid: int) -> None:
+def _uid(settings: SecretsSettings, folder: str) -> int:
+    return SERVER_UIDS.get(folder, settings.process_uid)
+
+
+def _hand_over(path: Path, uid: int) -> None:
     """To the user that reads it, where we may: a plain user can only write files of its own."""
-    folder.chmod(0o700)
     if os.geteuid() == 0:
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, uid, uid)
-    for path in folder.iterdir():
+        os.chown(path, uid, uid)
+    if path.is_file():
         path.chmod(0o400)

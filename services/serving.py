@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from socket import gethostbyname
 from typing import Any
 
 from shared.patience import end_on_sigterm, migrated, patiently
@@ -24,7 +25,7 @@ from shared.settings import ProcessSettings, given, load_settings, setting
 class AddressSettings(ProcessSettings):
     """Where a web process listens."""
 
-    host: str = setting("address to listen on", default="127.0.0.1")
+    host: str = setting("address to listen on, or its name", default="127.0.0.1")
     port: int = setting("port to listen on", default=8000)
 
 
@@ -107,7 +108,7 @@ def serve_granian(
 
     Server(
         "countersign",
-        address=pool.host,
+        address=gethostbyname(pool.host),  # It takes numbers only.
         port=pool.port,
         interface=Interfaces.RSGI if buffering else Interfaces.WSGI,
         workers=pool.web_workers,

@@ -115,10 +115,14 @@ def _writer_web(home: Home) -> Iterator[Any]:
 def set_writing(home: Home, *, stopped: bool, reason: str) -> None:
     """The stop switch from the command line, in the name of whoever holds the files."""
     from services.writer import switch
+    from services.writer.service import units_of
+    from shared.db import open_database
 
     act = switch.stop if stopped else switch.resume
-    with _writer_web(home) as writer, writer.unit_of_work.begin() as unit:
+    engine = open_database(home.database("writer"), pooled=False)
+    with units_of(engine, home.wake).begin() as unit:
         act(unit, person="command-line", reason=reason)
+    engine.dispose()
 
 
 def commands() -> dict[str, click.Command]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 from sqlalchemy.schema import CreateSchema
 
+from shared.addresses import Address
 from shared.disk import refuse_network_disk
 from shared.errors import ConfigurationError, StoreUnavailable
 from shared.process_lock import ProcessLock
@@ -72,15 +73,14 @@ def _open_postgresql(url: str, *, is_patient: bool) -> Engine:
         connect_args={"connect_timeout": CONNECT_SECONDS, **KEEPALIVES},
     )
     event.listen(engine, "begin", _begin_postgresql)
-    if is_patient:
-        event.listen(engine, "do_connect", _connect_postgresql)
+
+    def connect_to_it(_: Any, __: Any, args: Any, params: Any) -> Any:
+        from shared.postgresql import connect
+
+        return connect(url, *args, is_patient=is_patient, **params)
+
+    event.listen(engine, "do_connect", connect_to_it)
     return engine
-
-
-def _connect_postgresql(_: Any, __: Any, args: Any, params: Any) -> Any:
-    from shared.postgresql import connect
-
-    return connect(*args, **params)
 
 
 def _begin_postgresql(connection: Connection) -> None:
@@ -96,7 +96,8 @@ def _begin_postgresql(connection: Connection) -> None:
 def in_schema(url: str, schema: str) -> str:
     """The same PostgreSQL database, seen from one schema."""
     changed = make_url(url).update_query_dict({"options": f"-csearch_path={schema}"})
-    return changed.render_as_string(hide_password=False)
+    text = changed.render_as_string(hide_password=False)
+    return Address.of(text, url.file) if isinstance(url, Address) else text
 
 
 def make_schema(engine: Engine) -> None:

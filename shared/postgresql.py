@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from psycopg import Connection, OperationalError
+from sqlalchemy.engine import make_url
+
+from shared.addresses import in_turn
 
 # As long as SQLite's writers wait for their turn.
 ANSWER_SECONDS = 30.0
@@ -39,7 +42,25 @@ class PatientConnection(Connection[Any]):
             raise
 
 
-def connect(*args: Any, **params: Any) -> PatientConnection:
-    """As `psycopg.connect`; the server watches over the connection too."""
-    options = f"{SERVER_SIDE} {params.pop('options', '')}".strip()
-    return PatientConnection.connect(*args, options=options, **params)
+def connect(url: str, *args: Any, is_patient: bool, **params: Any) -> Connection[Any]:
+    """As `psycopg.connect`, with each user and password of ``url`` until one is not refused.
+
+    Of a patient connection the server watches over the other end too.
+    """
+    kind: type[Connection[Any]] = PatientConnection if is_patient else Connection
+    if is_patient:
+        params["options"] = f"{SERVER_SIDE} {params.pop('options', '')}".strip()
+    *others, last = map(_who, in_turn(url))
+    for who in others:
+        try:
+            return kind.connect(*args, **{**params, **who})
+        except OperationalError as error:
+            if not (error.pgconn and error.pgconn.used_password):
+                raise  # It is not there, or too full: another password does not help.
+    return kind.connect(*args, **{**params, **last})
+
+
+def _who(url: str) -> dict[str, str]:
+    parsed = make_url(url)
+    found = {"user": parsed.username, "password": parsed.password}
+    return {name: value for name, value in found.items() if value is not None}

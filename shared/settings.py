@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from shared.addresses import Address
 from shared.errors import ConfigurationError
 
 S = TypeVar("S")
@@ -18,7 +19,8 @@ REQUIRED = dataclasses.MISSING
 def setting(help_: str, *, default: Any = REQUIRED, secret: bool = False) -> Any:
     """A field of a settings class: the environment variable of the same name in capitals.
 
-    A secret may also come from the file that ``<NAME>_FILE`` names.
+    A secret may also come from the file that ``<NAME>_FILE`` names. One that is called ``…_url`` is
+    the address of a server: its file has a line for each that may be good, the newest first.
     """
     return dataclasses.field(default=default, metadata={"help": help_, "secret": secret})
 
@@ -67,7 +69,7 @@ def load_settings(cls: type[S], environ: Mapping[str, str] | None = None) -> S:
     with _Only(given):
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
             try:
-                values[field.name] = _read(env, field, hints[field.name])
+                values[field.name] = _read(env, field, hints[field.name], given)
             except (EnvError, ValueError, OSError):
                 wrong.append(field.name.upper())
     if wrong:
@@ -75,7 +77,7 @@ def load_settings(cls: type[S], environ: Mapping[str, str] | None = None) -> S:
     return cls(**values)
 
 
-def _read(env: Any, field: dataclasses.Field[Any], hint: Any) -> Any:
+def _read(env: Any, field: dataclasses.Field[Any], hint: Any, given: Mapping[str, str]) -> Any:
     name = field.name.upper()
     parse = {int: env.int, bool: env.bool, Path: env.path}.get(_plain(hint), env.str)
     value = parse(name) if field.default is REQUIRED else parse(name, default=field.default)
@@ -83,6 +85,8 @@ def _read(env: Any, field: dataclasses.Field[Any], hint: Any) -> Any:
         value = value.strip()  # An editor ends a secret's file with a line break.
     if value == "" and field.default is REQUIRED:
         raise ValueError(name)
+    if field.metadata["secret"] and name.endswith("_URL") and value and f"{name}_FILE" in given:
+        return Address.of(value.split()[0], Path(given[f"{name}_FILE"]))
     return value
 
 

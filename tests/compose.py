@@ -14,6 +14,9 @@ from tests.product import ROOT
 FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 CONTAINER_PORT = 8000
+# The servers whose images listen on every network they are on.
+OPEN = ("nginx", "postgres", "rabbitmq", "elasticsearch")
+EVERYWHERE = "0.0.0.0"
 # Innermost first: a default may hold another variable.
 _VARIABLE = re.compile(r"\$\{([A-Z_]+):-((?:[^${}]|\$(?!\{))*)\}")
 
@@ -56,6 +59,32 @@ class Compose:
         for secret in service.get("secrets", []):
             found[secret["target"]] = document()["secrets"][secret["source"]]["file"]
         return found
+
+    def networks(self, name: str) -> dict[str, list[str]]:
+        """The networks of a service, with the names it has there beside its own."""
+        given = self.services[name].get("networks", {})
+        if isinstance(given, list):
+            return {network: [] for network in given}
+        return {network: (more or {}).get("aliases", []) for network, more in given.items()}
+
+    def listens_on(self, name: str) -> set[str]:
+        """The networks on which others reach it: of ours those that ``HOST`` names."""
+        host = self.environment(name).get("HOST")
+        networks = self.networks(name)
+        if name not in OPEN and host is None:
+            return set()  # A worker listens to nobody.
+        if name in OPEN or host == EVERYWHERE:
+            return set(networks)
+        return {network for network, names in networks.items() if host in names}
+
+    def calls(self) -> set[tuple[str, str]]:
+        """Everybody who can open a connection to anybody: who is on a network it listens on."""
+        return {
+            (caller, name)
+            for name in self.services
+            for caller in self.services
+            if caller != name and self.listens_on(name) & self.networks(caller).keys()
+        }
 
     def writable(self, name: str) -> set[str]:
         """The volumes that it may write to."""

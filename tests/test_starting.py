@@ -58,12 +58,12 @@ def test_a_command_before_the_first_start_says_what_to_do_first(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("words", ["backup /tmp/never.zip", "keys list", "reload", "run"])
-def test_one_process_of_several_says_which_commands_it_cannot_do(
+def test_one_process_of_several_says_where_a_command_of_the_whole_runs(
     tmp_path: Path, words: str
 ) -> None:
     said = Product(folder=tmp_path, extra={"PROCESS": "audit-worker"}).command(*words.split())
     assert said.returncode == 1
-    assert "needs DATA_DIR" in said.stderr
+    assert "one process of several: `docker compose" in said.stderr
     assert "Traceback" not in said.stderr
 
 

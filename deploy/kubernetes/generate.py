@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from services.processes import DOOR, LISTENERS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 OVERLAY = "overlays/one-cluster"
@@ -20,15 +22,8 @@ PORTS = {"nginx": 8080, "postgres": 5432, "rabbitmq": 5672, "elasticsearch": 920
 WEB_PORT = 8000
 SERVERS = ("postgres", "rabbitmq", "elasticsearch")
 ONCE = ("setup",)
-LEFT_OUT = ("secrets",)  # Secrets are made outside and kept by the cluster.
-# Who listens on which of the networks; everybody else on it only calls.
-LISTENERS = {
-    "edge": ("ingest-web", "writer-web", "audit-web", "demo-crm", "nginx"),
-    "database": ("postgres",),
-    "broker": ("rabbitmq",),
-    "search": ("elasticsearch",),
-    "crm": ("demo-crm",),
-}
+# Secrets are made outside and kept by the cluster, and so are snapshots of its volumes.
+LEFT_OUT = ("secrets", "ops")
 SHARED_GIB = {"people": 1, "endpoints": 1, "policy": 1, "raw": 20, "crm": 1}
 SERVER_GIB = {"postgres": 20, "rabbitmq": 10, "elasticsearch": 20}
 # What may run more than once (deploy/decisions: loops hold a lease), and up to how often.
@@ -89,7 +84,7 @@ def _secrets() -> Table:
         made = {
             place.name: sorted(f"{place.name}/{file.name}" for file in place.iterdir())
             for place in sorted(Path(folder).iterdir())
-            if place.name != MADE
+            if place.name not in {MADE, *LEFT_OUT}
         }
     made |= {name: [f"{name}/value"] for name in GIVEN_NAMES}
     return {
@@ -234,6 +229,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[Table]:
             # The image wants a file of mode 400 or 600; a secret that a group may read is 440.
             key = {"name": "elasticsearch", "key": "password"}
             yield {"name": "ELASTIC_PASSWORD", "valueFrom": {"secretKeyRef": key}}
+        elif name == "HOST":
+            yield {"name": name, "value": "0.0.0.0"}  # noqa: S104 - the policies say who may call
         elif name in GIVEN:
             yield {"name": name, "value": GIVEN[name]}
         else:
@@ -319,7 +316,7 @@ def _claims() -> Iterator[Table]:
 def _front_door() -> Table:
     """A service keeps its address: names are looked up once, by the cluster's own rules."""
     text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
-    webs = [name for name in LISTENERS["edge"] if name != "nginx"]
+    webs = [name for who in LISTENERS.values() if DOOR in who for name in who if name != DOOR]
     groups = "".join(f"    upstream {one} {{ server {one}:{WEB_PORT}; }}\n" for one in webs)
     text = re.sub(
         r"    # The names are Docker's.*resolver_timeout \S+\n", groups, text, flags=re.DOTALL

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from services.installation import Installation, pass_installation
-from shared.errors import Conflict
+from services.elsewhere import pass_installation, pass_whole
+from services.installation import Installation
+from shared.errors import ConfigurationError, Conflict
 
 SHOWN = 20
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -34,11 +35,13 @@ def _bars() -> Iterator[Any]:
 @click.command()
 @click.argument("file", type=_FILE)
 @click.option("--with-keys", is_flag=True, help="Put the keys in: who has the file can sign.")
-@pass_installation
+@pass_whole
 def backup(home: Installation, file: Path, *, with_keys: bool) -> None:
     """Write everything to FILE while the product goes on working."""
     from services.backup.taking import take
 
+    if with_keys:
+        _require_own_keys(home)
     if with_keys:
         click.echo("Whoever has this file can read and sign everything: keep it like a key.")
     with _bars() as counted:
@@ -49,8 +52,17 @@ def backup(home: Installation, file: Path, *, with_keys: bool) -> None:
     if made.unheard:
         click.echo(f"NOT in it, since the log has not heard of them: {', '.join(made.unheard)}")
     if not with_keys:
-        click.echo(f"Keep a copy of {home.keys} elsewhere: without the keys it is of no use.")
+        kept = home.keys if home.is_on_one_machine else "what `secrets` has made"
+        click.echo(f"Keep a copy of {kept} elsewhere: without the keys it is of no use.")
     _tell_left_out(home)
+
+
+def _require_own_keys(home: Installation) -> None:
+    if not home.is_on_one_machine:
+        raise ConfigurationError(
+            "this process is lent some of the keys only: `docker compose cp` copies them all from "
+            "and to secrets:/secrets/made, see deploy/runbooks/restore.md"
+        )
 
 
 def _tell_left_out(home: Installation) -> None:
@@ -84,7 +96,7 @@ def _tell_reach(made: Any) -> None:
 )
 @click.option("--newer-checkpoint", type=_FILE, help="A signed checkpoint of later: say the gap.")
 @click.option("--left-over", help="The old DATA_DIR or database URL: name what is missing.")
-@pass_installation
+@pass_whole
 def restore(
     home: Installation,
     file: Path,
@@ -101,6 +113,8 @@ def restore(
     from services.declarations import SERVICES
     from services.occupied import occupied
 
+    if keys is not None:
+        _require_own_keys(home)
     restoring.refuse_occupied(home, [service.name for service in SERVICES])
     home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with occupied(home.root):

@@ -16,7 +16,7 @@ from services.backup.accounts import OUTLINES
 from services.backup.archive import Archive
 from services.backup.manifest import Manifest, is_known_key, read_manifest
 from services.backup.rows import advance_sequences, insert_lines
-from services.backup.taking import FILES, MESSAGES, Told, parsed, tables_of
+from services.backup.taking import MESSAGES, Told, files_of, parsed, tables_of
 from services.embedded import prepare_databases
 from services.installation import Installation
 from services.occupied import LOCK, unfinished
@@ -137,13 +137,13 @@ def put_keys(home: Installation, source: Source, keys: Path | None) -> None:
 
 def put_files(home: Installation, archive: Archive) -> None:
     """People, policy, endpoints and the bodies that are files."""
-    for name in (*FILES, *OUTLINES.values()):
-        if f"files/{name}" in archive.names:
-            write_secret(home.root / name, archive.read(f"files/{name}"))
+    for path in (*files_of(home), *(home.root / name for name in OUTLINES.values())):
+        if f"files/{path.name}" in archive.names:
+            write_secret(path, archive.read(f"files/{path.name}"))
     for member in archive.names:
         folder, _, sha256 = member.partition("/")
         if folder == "raw" and SHA256.fullmatch(sha256):
-            path = home.root / "raw" / sha256[:2] / sha256
+            path = home.raw / sha256[:2] / sha256
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_secret(path, archive.read(member))
     os.sync()

@@ -30,8 +30,12 @@ from shared.migrations import newest
 
 MESSAGES = "messages.jsonl"
 SESSIONS = "sessions"
-FILES = ("people.toml", "endpoints.toml", "mailboxes.toml", "policy.toml")
 Told = Callable[[int], None]
+
+
+def files_of(home: Installation) -> tuple[Path, ...]:
+    """What is kept beside the databases."""
+    return (home.people, home.endpoints, home.mailboxes, home.policy)
 
 
 def tables_of(name: str) -> Sequence[Table]:
@@ -80,7 +84,7 @@ class Taking:
         """The bodies that are files. One that has expired since the moment is not missed."""
         query = select(raw_files.c.sha256).order_by(raw_files.c.sha256)
         for sha256 in self.moment.databases[INGEST].scalars(query):
-            path = self.home.root / "raw" / sha256[:2] / sha256
+            path = self.home.raw / sha256[:2] / sha256
             try:
                 data = path.read_bytes()
             except FileNotFoundError:
@@ -88,10 +92,10 @@ class Taking:
                 continue
             self._file(f"raw/{sha256}", data)
 
-    def files(self, folder: Path, names: Iterable[str], under: str) -> None:
-        for name in names:
-            if (folder / name).exists():
-                self._file(f"{under}/{name}", (folder / name).read_bytes())
+    def files(self, under: str, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.exists():
+                self._file(f"{under}/{path.name}", path.read_bytes())
 
     def outlines(self) -> None:
         """Of the CRM accounts, whose secrets are not in it."""
@@ -125,11 +129,11 @@ def take(
         messages, unheard = _messages(taking)
         tables = taking.tables()
         if with_files:
-            taking.files(home.root, FILES, "files")
+            taking.files("files", files_of(home))
             taking.outlines()
             taking.raw()
         if with_keys:
-            taking.files(home.keys, sorted(one.name for one in home.keys.iterdir()), "keys")
+            taking.files("keys", sorted(home.keys.iterdir()))
         manifest = Manifest(
             format=FORMAT,
             made_at=made_at,

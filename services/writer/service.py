@@ -82,7 +82,7 @@ def wire_web(settings: WebSettings) -> WebDeps:
     return WebDeps(
         engine=engine,
         outbox=outbox,
-        unit_of_work=_units(engine, settings.wake_dir),
+        unit_of_work=units_of(engine, settings.wake_dir),
         clock=now,
         people=people.all,
         readers=_readers(settings, engine, timeout=2.0),
@@ -101,7 +101,7 @@ def wire_worker(settings: WorkerSettings) -> WorkerDeps:
     deps = WorkerDeps(
         engine=engine,
         outbox=outbox,
-        unit_of_work=_units(engine, settings.wake_dir),
+        unit_of_work=units_of(engine, settings.wake_dir),
         clock=now,
         sources=Sources(
             people=people.all,
@@ -190,7 +190,7 @@ def _telling(settings: WorkerSettings, engine: Any, people: People) -> Telling:
     )
 
 
-def _units(engine: Any, wake_dir: Path) -> UnitOfWork:
+def units_of(engine: Any, wake_dir: Path) -> UnitOfWork:
     return UnitOfWork(engine=engine, outbox=outbox, clock=now, bell=Bell(folder=wake_dir))
 
 

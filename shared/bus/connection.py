@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu.connection import Connection
 from kombu.exceptions import ChannelError, KombuError, OperationalError
 from kombu.exceptions import ConnectionError as BrokerConnectionError
 
+from shared.addresses import in_turn
 from shared.bus import transports
 from shared.errors import BrokerUnavailable, ConfigurationError
 
@@ -18,6 +19,14 @@ __all__ = ["Connection", "connect", "is_blocked", "require_broker", "translated"
 
 def connect(broker_url: str) -> Connection:
     """An open connection. Raises `BrokerUnavailable`, or `ConfigurationError` for a wrong URL."""
+    *others, last = in_turn(broker_url)
+    for url in others:
+        with suppress(ConfigurationError):  # Refused: the one before may still be good.
+            return _connect(url)
+    return _connect(last)
+
+
+def _connect(broker_url: str) -> Connection:
     transports.register()
     with translated():
         try:
@@ -53,7 +62,8 @@ def translated(*, ignore_lost_channel: bool = False) -> Iterator[None]:
 
 def is_blocked(connection: Connection) -> bool:
     """Whether the broker has said that it takes nothing at present (memory or disk alarm)."""
-    return bool(getattr(connection.connection, "is_blocked", False))
+    # Kombu's `connection` would open another where this one is lost, by the address of then.
+    return bool(connection.connected and getattr(connection.connection, "is_blocked", False))
 
 
 def is_recoverable(error: Any) -> bool:

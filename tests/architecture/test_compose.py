@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from services.processes import PROCESSES, Process, example
+from services.processes import PROCESSES, Process, calls, example
 from services.secret_files import SecretsSettings, make_secrets
 from shared.settings import REQUIRED
-from tests.compose import DOCKERFILE, Compose, document, instructions
+from tests.compose import DOCKERFILE, EVERYWHERE, Compose, document, instructions
 from tests.product import ROOT
 
 COMPOSE = Compose()
+ONCE = {"secrets", "setup", "ops"}
 SERVERS = {"nginx", "postgres", "rabbitmq", "elasticsearch"}
 BY_NAME = {process.name: process for process in PROCESSES}
 # The versions that the tests against real servers run on.
@@ -44,12 +45,12 @@ HOLDERS = {
     "CRM_WRITE_GRANTS_KEY": {"writer-worker"},
     "CRM_WEBHOOK_SECRET": {"demo-crm", "setup"},
     "OPENAI_API_KEY": {"classifier-worker"},
-    "ENDPOINTS_FILE": {"ingest-web", "setup"},
+    "ENDPOINTS_FILE": {"ingest-web", "setup", "ops"},
     "endpoints.key": {"ingest-web", "setup"},
     "MAILBOXES_FILE": {"ingest-worker"},
     "ROLE_PASSWORDS": {"setup"},
     "SESSIONS_URL": {"ingest-web", "writer-web", "audit-web"},
-    "SEARCH_URL": {"audit-web", "audit-worker", "setup"},
+    "SEARCH_URL": {"audit-web", "audit-worker", "setup", "ops"},
     "RECONCILER_DATABASE_URL": {"audit-web", "audit-worker"},
     "BROKER_URL": {
         "ingest-worker",
@@ -58,10 +59,11 @@ HOLDERS = {
         "audit-worker",
         "audit-web",  # Its user has no right but to see how long the queues are.
         "setup",
+        "ops",
     },
     "decisions.ed25519": {"writer-web"},
-    "checkpoints.ed25519": {"audit-worker"},
-    "ledger.key": {"audit-web", "audit-worker"},
+    "checkpoints.ed25519": {"audit-worker", "ops"},
+    "ledger.key": {"audit-web", "audit-worker", "ops"},
 }
 MAY = {"CRM_WRITE_TOKEN": "the writer's worker", "decisions.ed25519": "the writer's web process"}
 
@@ -129,8 +131,39 @@ def test_a_process_mounts_the_secrets_of_nobody_else(process: Process) -> None:
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda one: one.name)
 def test_a_process_reaches_the_networks_of_the_table(process: Process) -> None:
     service = COMPOSE.services[process.name]
-    assert set(service.get("networks", [])) == process.reaches
+    assert COMPOSE.networks(process.name).keys() == process.reaches
     assert process.reaches or service["network_mode"] == "none"
+
+
+# In words of the design: who may call whom. Pages and hooks are reached through the door alone.
+MAY_CALL = {
+    "nginx": {"ingest-web", "writer-web", "audit-web", "demo-crm"},
+    "ingest-web": {"nginx", "postgres"},
+    "ingest-worker": {"postgres", "rabbitmq"},
+    "classifier-worker": {"postgres", "rabbitmq", "demo-crm"},
+    "writer-web": {"nginx", "postgres", "demo-crm"},
+    "writer-worker": {"postgres", "rabbitmq", "demo-crm"},
+    "audit-web": {"nginx", "postgres", "rabbitmq", "elasticsearch"},
+    "audit-worker": {"postgres", "rabbitmq", "elasticsearch"},
+    "demo-crm": {"nginx"},
+    "setup": {"postgres", "rabbitmq", "elasticsearch"},
+    "ops": {"postgres", "rabbitmq", "elasticsearch"},
+}
+
+
+def test_the_table_lets_call_whom_the_design_says() -> None:
+    assert calls() == {(caller, to) for caller, all_ in MAY_CALL.items() for to in all_}
+
+
+def test_the_networks_let_through_what_the_table_says_and_nothing_else() -> None:
+    assert COMPOSE.calls() == calls()
+
+
+def test_a_web_process_that_listens_everywhere_would_be_found() -> None:
+    environment = COMPOSE.environment("writer-web") | {"HOST": EVERYWHERE}
+    open_ = {**COMPOSE.services["writer-web"], "environment": environment}
+    wrong = Compose(services={**COMPOSE.services, "writer-web": open_}).calls() - calls()
+    assert {("classifier-worker", "writer-web"), ("ingest-worker", "writer-web")} <= wrong
 
 
 def test_only_the_front_door_and_who_asks_a_model_or_a_crm_have_a_way_out() -> None:
@@ -183,7 +216,7 @@ def test_a_container_can_do_as_little_as_possible(name: str) -> None:
     if name != "secrets":
         assert "cap_add" not in service
         assert name not in SERVERS or service["user"].split(":")[0] not in {"0", "root"}
-    if name not in {"secrets", "setup"}:
+    if name not in ONCE:
         assert service["healthcheck"]["test"]
 
 
@@ -192,7 +225,7 @@ def test_every_image_has_the_version_that_was_measured(name: str) -> None:
     assert COMPOSE.services[name]["image"] == IMAGES[name]
 
 
-@pytest.mark.parametrize("name", [n for n in COMPOSE.services if n not in {"secrets", "setup"}])
+@pytest.mark.parametrize("name", [n for n in COMPOSE.services if n not in ONCE])
 def test_every_health_check_is_a_command_of_its_image(name: str) -> None:
     kind, command, *_ = COMPOSE.services[name]["healthcheck"]["test"]
     assert kind == "CMD"
@@ -229,7 +262,7 @@ def test_every_volume_network_and_file_exists() -> None:
         for source in (source for source in sources if source.startswith("./")):
             assert (ROOT / source).exists(), source
         used |= {source for source in sources if not source.startswith("./")}
-        assert set(COMPOSE.services[name].get("networks", [])) <= set(loaded["networks"])
+        assert COMPOSE.networks(name).keys() <= set(loaded["networks"])
     assert used == set(loaded["volumes"])
 
 
@@ -249,6 +282,7 @@ def test_every_key_of_the_file_is_one_of_the_specification() -> None:
         "network_mode",
         "networks",
         "pids_limit",
+        "profiles",
         "ports",
         "read_only",
         "restart",

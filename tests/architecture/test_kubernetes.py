@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.processes import PROCESSES
+from services.processes import LISTENERS, PROCESSES, calls
 from services.secret_files import SecretsSettings, make_secrets
 from tests.product import ROOT
 
@@ -31,12 +32,18 @@ def generator() -> ModuleType:
     return module
 
 
-def objects() -> Iterator[Table]:
+@cache
+def objects() -> tuple[Table, ...]:
+    return tuple(_objects())
+
+
+def _objects() -> Iterator[Table]:
     for path in (*sorted(FOLDER.glob("base/*.yaml")), *sorted(OVERLAY.glob("*.yaml"))):
         if path.name != "kustomization.yaml":
             yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
 
 
+@cache
 def pods() -> dict[str, Table]:
     """The pod of each workload, by its name."""
     kinds = {"Deployment", "StatefulSet", "Job"}
@@ -71,7 +78,7 @@ def test_what_a_kustomization_names_is_there(folder: Path) -> None:
 def test_each_process_is_on_the_networks_of_the_table_and_no_other() -> None:
     found = pods()
     for process in PROCESSES:
-        if process.name == "secrets":
+        if process.name in {"secrets", "ops"}:
             continue
         labels = found[process.name]["metadata"]["labels"]
         networks = {key.partition("/")[2] for key in labels if key.startswith("countersign.net/")}
@@ -82,10 +89,40 @@ def test_each_network_lets_its_members_in_and_nobody_else() -> None:
     policies = {one["metadata"]["name"]: one for one in objects() if one["kind"] == "NetworkPolicy"}
     assert policies["nobody"]["spec"]["podSelector"] == {}
     assert policies["nobody"]["spec"].keys() == {"podSelector", "policyTypes"}
-    for network in ("edge", "database", "broker", "search", "crm"):
+    for network in LISTENERS:
         [rule] = policies[f"{network}-hears"]["spec"]["ingress"]
         member = {f"countersign.net/{network}": "member"}
         assert rule["from"] == [{"podSelector": {"matchLabels": member}}]
+
+
+def test_the_policies_let_through_what_the_table_says_and_nothing_else() -> None:
+    may_call, may_hear = (_let_through(way) for way in ("Egress", "Ingress"))
+    here = {pair for pair in calls() if "ops" not in pair}
+    assert {pair for pair in may_call & may_hear if len(set(pair)) == 2} == here
+
+
+def _let_through(way: str) -> set[tuple[str, str]]:
+    """Caller and listener of every policy of one side between pods."""
+    rules, peers = ("egress", "to") if way == "Egress" else ("ingress", "from")
+    return {
+        (mine, other) if way == "Egress" else (other, mine)
+        for policy in (one["spec"] for one in objects() if one["kind"] == "NetworkPolicy")
+        for rule in policy.get(rules, ())
+        for peer in rule.get(peers, ())
+        if "podSelector" in peer
+        for mine in _selected(policy["podSelector"])
+        for other in _selected(peer["podSelector"])
+    }
+
+
+def _selected(selector: Table) -> set[str]:
+    wanted = selector.get("matchLabels", {}).items()
+    among = [set(one["values"]) for one in selector.get("matchExpressions", ())]
+    return {
+        name
+        for name, pod in pods().items()
+        if wanted <= pod["metadata"]["labels"].items() and all(name in names for names in among)
+    }
 
 
 def test_each_pod_gets_the_secret_of_its_own_name_alone(tmp_path: Path) -> None:

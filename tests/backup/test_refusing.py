@@ -23,7 +23,8 @@ from services.backup.missing import newer_checkpoint
 from services.backup.taking import take
 from services.embedded import prepare_databases
 from services.installation import Installation, RunSettings
-from services.occupied import occupied, occupy, owner
+from services.occupied import occupied, occupy, owner, unfinished
+from services.preparing import SetupSettings, prepare
 from shared.errors import BadPayload, ConfigurationError
 from shared.keys import rotate_key
 from shared.proof import Checkpoint
@@ -217,3 +218,23 @@ def test_a_checkpoint_of_later_tells_the_gap(home: Installation, file: Path) -> 
     assert "7 are not in the backup" in newer_checkpoint(later, reach, deps.vkeys())
     with pytest.raises(ConfigurationError, match="no checkpoint of this log"):
         newer_checkpoint(note.replace("\n0\n", "\n5\n"), reach, deps.vkeys())
+
+
+def test_set_up_goes_on_from_no_restore_that_was_cut_off(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), unfinished(tmp_path, "a restore"):
+        raise KeyboardInterrupt
+    settings = SetupSettings(
+        database_url="postgresql+psycopg://nobody@127.0.0.1:1/none",
+        role_passwords="{}",
+        broker_url="pika://127.0.0.1:1/none",
+        search_url="http://127.0.0.1:1/none",
+        crm_webhook_secret="whsec_none",
+        people_file=tmp_path / "people.toml",
+        endpoints_file=tmp_path / "endpoints.toml",
+        keys_dir=tmp_path,
+        policy_file=tmp_path / "policy.toml",
+        public_url="http://127.0.0.1",
+    )
+    with pytest.raises(ConfigurationError, match="a restore did not end"):
+        prepare(settings)
+    assert not settings.policy_file.exists()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from services.audit.projection import Projection
 from services.audit.search.elasticsearch import ElasticsearchIndex, open_elasticsearch
 from services.audit.search.index import Document, Page, Position
 from services.audit.search.query import parse
+from shared.addresses import Address
 from shared.errors import ConfigurationError, StoreUnavailable
 from tests.audit.book import Book
 from tests.contracts import search_cases as cases
@@ -137,6 +140,7 @@ class Mood:
     refuses_whole: int = 0
     refuses_every_second: int = 0
     answers_late: int = 0
+    password: str = ""
     bulks: int = 0
     seen: list[str] = field(default_factory=list)
 
@@ -152,6 +156,13 @@ def moody(url: str, mood: Mood) -> Iterator[int]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            shown = b64encode(f"u:{mood.password}".encode()).decode()
+            if mood.password and self.headers["Authorization"] != f"Basic {shown}":
+                self.reply(401, json.dumps({"error": {"type": "security_exception"}}))
+                return
+            if self.path == "/_security/_authenticate":
+                self.reply(200, "{}")
+                return
             is_bulk = self.path.startswith("/_bulk")
             mood.bulks += is_bulk
             if is_bulk and mood.refuses_whole > 0:
@@ -279,11 +290,25 @@ def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
 def test_an_address_says_who_and_where() -> None:
     index = open_elasticsearch("https://ann:p%40ss@search.example:9243/log?ca_certs=/etc/ca.pem")
     cluster = index.cluster
-    assert (cluster.host, cluster.user, cluster.password) == (
-        "https://search.example:9243",
-        "ann",
-        "p@ss",
-    )
+    assert cluster.host == "https://search.example:9243"
+    with cluster.client() as client:
+        said = client._headers["authorization"]
+    assert b64decode(said.removeprefix("Basic ")) == b"ann:p@ss"
     assert cluster.ca_certs == "/etc/ca.pem"
     assert index.generations.prefix == "log"
     assert open_elasticsearch("http://h").generations.prefix == "countersign"
+
+
+def test_a_password_that_was_changed_is_read_anew(url: str, tmp_path: Path) -> None:
+    open_elasticsearch(url).add([], Position(seq=7, at=AT))
+    mood = Mood(password="old")
+    with moody(url, mood) as port:
+        lines = [f"http://u:{one}@127.0.0.1:{port}{urlsplit(url).path}" for one in ("new", "old")]
+        file = tmp_path / "search_url"
+        file.write_text("\n".join(lines))
+        index = open_elasticsearch(Address.of(lines[0], file))
+        assert index.stored_up_to().seq == 7
+        mood.password = "new"
+        with pytest.raises(StoreUnavailable, match="401"):
+            index.stored_up_to()
+        assert index.stored_up_to().seq == 7

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import requests
+from sqlalchemy import create_engine
 
 from tests.compose import CONTAINER_PORT, Compose, copied
 from tests.contracts.elasticsearch import search_url
@@ -37,6 +38,11 @@ PLACES = {
     "erase": "audit-worker",
     "notices": "writer-worker",
     "verify": "audit-worker",
+    "resume": "writer-web",
+    "backup": "ops",
+    "migrate": "ops",
+    "reload": "writer-web",
+    "keys": "audit-worker",
 }
 
 
@@ -123,6 +129,31 @@ class Composed(Product):
         if self.servers is not None:
             self.servers.stop()
 
+    def change_passwords(self) -> None:
+        """Of database and broker, as deploy/runbooks/rotate-secrets.md says it."""
+        assert self.servers is not None
+        for words in (["secrets", "--rotate", "database"], ["setup"]):
+            assert self.run(words[0], *words).returncode == 0, self.said()
+        assert self.run("secrets", "secrets", "--rotate", "broker").returncode == 0, self.said()
+        definitions = self.servers.secrets / "rabbitmq" / "definitions.json"
+        self.servers.control("import_definitions", str(definitions))
+
+    def cut_all_connections(self) -> None:
+        """Everybody has to sign in anew."""
+        assert self.servers is not None
+        self.servers.control("close_all_connections", "--global", "to see who comes back")
+        everybody = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IS NOT NULL"
+        )
+        engine = create_engine(self.owner())
+        with engine.connect() as db:
+            db.exec_driver_sql(f"{everybody} AND pid <> pg_backend_pid()")
+        engine.dispose()
+
+    def owner(self) -> str:
+        """The database as its owner."""
+        return (self.folder / "secrets" / "setup" / "database_url").read_text().split()[0]
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run(PLACES[words[0]], *words)
 
@@ -130,7 +161,8 @@ class Composed(Product):
         """``docker compose exec <name> countersign <words…>``."""
         done = self._done(name, ["-m", "services", *words])
         if done.returncode:
-            (self.folder / f"{name}.log").open("a").write(done.stdout + done.stderr)
+            with (self.folder / f"{name}.log").open("a") as log:
+                log.write(done.stdout + done.stderr)
         return done
 
     def _done(self, name: str, words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -61,11 +61,21 @@ class Servers:
             self._script("stop", *NAMES)
         self.are_up = False
 
+    def control(self, *words: str) -> None:
+        """``rabbitmqctl words…``."""
+        script = (
+            f'. {SERVICES.parent}/rabbitmq.sh; rabbitmq_env; "$(rabbitmq_bin)/rabbitmqctl" "$@"'
+        )
+        self._run("bash", "-euc", script, "rabbitmqctl", "-q", *words)
+
     def _script(self, *words: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.folder, *self.folder.parents):
             if os.geteuid() == 0 and folder.owner() == "root" and folder != Path("/"):
                 folder.chmod(folder.stat().st_mode | 0o011)  # PostgreSQL runs as its own user.
+        self._run(str(SERVICES), *words)
+
+    def _run(self, *words: str) -> None:
         environ = {
             **os.environ,
             "SERVICES_DIR": str(self.folder),
@@ -76,7 +86,7 @@ class Servers:
         }
         with (self.folder / "script.log").open("ab") as log:
             done = subprocess.run(
-                [SERVICES, *words],
+                words,
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
+from services.processes import DOOR, calls
 from shared.web import NAV
 from tests.contracts.elasticsearch import search_url
 from tests.contracts.postgresql import fresh_postgresql
 from tests.contracts.rabbitmq import virtual_host
-from tests.journey.composed import composed
-from tests.journey.containers import containers
+from tests.journey.composed import Composed, composed
+from tests.journey.containers import ONCE, Containers, containers
 from tests.product import Client, Product, eventually, running
 
 DANA = "dana.miller@example.com"
@@ -233,6 +238,123 @@ def test_each_part_has_signed_in_as_its_role(product: Product, client: Client) -
     engine.dispose()
 
 
+def test_passwords_of_the_servers_change_while_senders_go_on(
+    product: Product, client: Client
+) -> None:
+    """No request is refused meanwhile, nobody is restarted, and whoever comes back is let in."""
+    if not isinstance(product, Composed | Containers):
+        return
+    old = product.owner()
+    with senders(product) as said:
+        product.change_passwords()
+        before = len(said)
+        eventually(lambda: len(said) > before + 1, 60)  # One round began after it.
+    assert before
+    assert [one.stdout for one in said if one.returncode] == []
+    assert product.owner() != old
+    if isinstance(product, Composed):
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            create_engine(old).connect()
+    product.cut_all_connections()
+    eventually(lambda: product.command("demo").returncode == 0, 60, product.said)
+    search = f"{client.url}/api/search?q={DANA}"
+    # Each process of the pages hears by one call that its password for search is an old one.
+    eventually(lambda: all(client.session.get(search).ok for _ in range(8)), 90, product.said)
+
+    def closed() -> bool:
+        counts = client.get("/api/log/balance")
+        assert counts["difference"] == 0
+        return counts["waiting"] == 0
+
+    eventually(closed, 60, product.said)
+
+
+def test_nobody_reaches_whom_the_table_does_not_name(product: Product) -> None:
+    if isinstance(product, Containers):
+        mine = {pair for pair in calls() if pair[0] not in {*ONCE, DOOR}}
+        assert product.calls() == mine
+
+
+def test_a_backup_is_taken_of_the_running_processes(product: Product) -> None:
+    file = product.folder / "all.zip"
+    if isinstance(product, Containers):
+        return  # Taken and restored at the end.
+    said = product.command("backup", str(file))
+    assert said.returncode == 0, said.stderr
+    assert {f"files/{name}.toml" for name in ("people", "endpoints", "policy")} <= set(
+        ZipFile(file).namelist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "instead"),
+    [
+        (["keys", "rotate", "decisions"], "secrets --rotate NAME"),
+        (["reload"], "docker compose restart"),
+        (["migrate", "--to-database", "x", "--to-broker", "y"], "ops restore FILE"),
+        (["backup", "/tmp/none.zip", "--with-keys"], "secrets:/secrets/made"),
+    ],
+)
+def test_what_one_process_cannot_do_it_says_who_can(
+    product: Product, words: list[str], instead: str
+) -> None:
+    if isinstance(product, Composed | Containers):
+        said = product.command(*words)
+        assert said.returncode == 1
+        assert instead in said.stderr
+
+
+EVERYDAY = [
+    ("exec -T writer-web countersign", "people list", "stop", "resume"),
+    ("exec -T ingest-web countersign", "source add jobber"),
+    ("exec -T ingest-worker countersign", "mailboxes check"),
+    ("exec -T writer-worker countersign", "doctor", "policy check", "notices list", "crm --help"),
+    ("exec -T audit-worker countersign", "reindex", "verify"),
+    ("run --rm setup", "dead list"),
+    ("run --rm secrets", "secrets --list"),
+]
+ROTATED = [
+    ("decisions", ""),
+    ("checkpoints", ""),
+    ("ledger", "exec -T audit-worker countersign keys rewrap"),
+    ("endpoints", "run --rm setup"),
+    ("crm-read-grants", "restart classifier-worker writer-web writer-worker"),
+    ("metrics", "restart ingest-web writer-web audit-web"),
+]
+
+
+def test_every_command_of_the_papers_works_where_they_say(product: Product) -> None:
+    if isinstance(product, Containers):
+        for place, *commands in EVERYDAY:
+            for command in commands:
+                product.compose(*f"{place} {command}".split())
+        for name, then in ROTATED:
+            product.compose(*f"run --rm secrets secrets --rotate {name}".split())
+            if then:
+                product.compose(*then.split())
+        eventually(lambda: product.command("demo").returncode == 0, 90)
+        eventually(lambda: "OK. Entries: " in product.command("verify").stdout, 90)
+
+
+@contextmanager
+def senders(product: Product) -> Iterator[list[Any]]:
+    """Everything of the demonstration again and again; what each round said."""
+    said: list[Any] = []
+    stop = threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            said.append(product.command("demo"))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield said
+    finally:
+        stop.set()
+        thread.join()
+
+
 @pytest.mark.parametrize(
     "path",
     ["/queue", "/look", "/decided", "/search", "/status", "/people", "/policy", "/status/sources"],
@@ -268,3 +390,17 @@ def test_a_second_start_goes_on_where_it_was(product: Product, client: Client) -
     product.start()
     assert client.get("/api/cards", tab="decided")["total"] == before
     assert product.command("verify").returncode == 0
+
+
+def test_everything_that_was_lost_comes_back_from_a_backup(
+    product: Product, client: Client
+) -> None:
+    if not isinstance(product, Containers):
+        return  # tests/backup does it on one machine, in a second.
+    before = client.get("/api/log/balance")["accepted"]
+    assert "OK. Entries: " in product.back_up_and_lose_everything()
+    assert client.get("/api/log/balance")["accepted"] == before
+    assert product.command("resume").returncode == 0
+    assert product.command("demo").returncode == 0
+    assert product.command("verify").returncode == 0
+    eventually(lambda: client.get("/api/log/balance")["waiting"] == 0, 60)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from shared.addresses import in_turn
 from shared.errors import ConfigurationError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ CHUNK = 1000
 """Documents in one bulk request."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _BUSY = {408, 429, 502, 503, 504}
-_UNAVAILABLE = _BUSY | {401, 403, 500}
+REFUSED = 401
+_UNAVAILABLE = _BUSY | {REFUSED, 403, 500}
 
 
 class NotThere(StoreUnavailable):
@@ -43,8 +45,7 @@ class Cluster:
     """
 
     host: str
-    user: str | None = None
-    password: str = ""
+    url: str = ""
     ca_certs: str | None = None
     timeout: float = 10.0
     patience: float = 30.0
@@ -63,8 +64,7 @@ class Cluster:
         name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         return cls(
             host=f"{parts.scheme}://{name}:{port}",
-            user=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password or ""),
+            url=url,
             ca_certs=parse_qs(parts.query).get("ca_certs", [None])[0],
         )
 
@@ -80,6 +80,8 @@ class Cluster:
         except elasticsearch.NotFoundError as error:
             raise NotThere("the search index is not there") from error
         except elasticsearch.ApiError as error:
+            if error.status_code == REFUSED:
+                self._clients.pop(os.getpid(), None)  # The next call reads the password anew.
             if error.status_code in _UNAVAILABLE:
                 raise StoreUnavailable(
                     f"the search index answered {error.status_code} {error.error}"
@@ -144,12 +146,27 @@ class Cluster:
         return client
 
     def _open(self) -> Elasticsearch:
+        """With the first user and password of the address that is not refused."""
+        from elasticsearch import AuthenticationException
+
+        *others, last = map(_who, in_turn(self.url))
+        for who in others:
+            client = self._opened(who)
+            try:
+                client.security.authenticate()
+            except AuthenticationException:
+                client.close()
+            else:
+                return client
+        return self._opened(last)
+
+    def _opened(self, who: tuple[str, str] | None) -> Elasticsearch:
         from elasticsearch import Elasticsearch
 
         options: dict[str, Any] = {"ca_certs": self.ca_certs} if self.ca_certs else {}
         return Elasticsearch(
             self.host,
-            basic_auth=(self.user, self.password) if self.user else None,
+            basic_auth=who,
             request_timeout=self.timeout,
             max_retries=1,  # A kept connection may have been closed at the other end.
             retry_on_status=(),
@@ -157,6 +174,11 @@ class Cluster:
             connections_per_node=32,
             **options,
         )
+
+
+def _who(url: str) -> tuple[str, str] | None:
+    parts = urlsplit(url)
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def _must_be_sent_again(write: Write, item: dict[str, Any]) -> bool:
