@@ -6,6 +6,7 @@ https://developers.hubspot.com/docs/guides/crm/understanding-the-crm
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
@@ -27,8 +28,15 @@ ACTIVITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "deals": ("deal", ("dealname", "dealstage")),
 }
 AT: Final = "hs_timestamp"
+_MARK = "Countersign change {}"
 _MARKED = re.compile(r"Countersign change ([A-Za-z0-9-]{1,100})(?![A-Za-z0-9-])")
 _BREAKS = frozenset({"br", "p", "div", "li", "tr"})
+
+
+def note_body(text: str, change_id: str) -> str:
+    """A note as HubSpot keeps it: HTML that says nothing but the text, and the change id."""
+    shown = html.escape(text).replace("\n", "<br>")
+    return f"<p>{shown}</p><p>{_MARK.format(html.escape(change_id))}</p>"
 
 
 def change_id_of(body: Any) -> str | None:

@@ -19,7 +19,7 @@ from shared.crm.pipedrive_fields import Get, name_of, older_pages, pages
 from shared.crm.pipedrive_values import instant_of
 from shared.crm.transport import path_of, scalar
 from shared.domain.record import HistoryItem, RecordRef
-from shared.errors import Rejected
+from shared.errors import NotFound, Rejected
 
 # Which records have a change log, and which a flow (notes, activities, mails, changes together).
 LOGGED: Final = frozenset({"persons", "deals", "organizations"})
@@ -36,6 +36,11 @@ _BREAK: Final = re.compile(r"<br\s*/?>|</p>|</div>|</li>", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^>]*>")
 _MARK: Final = re.compile(r"\[Countersign change ([A-Za-z0-9._:-]{1,200})\]")
 _NEVER: Final = "1970-01-01 00:00:00"
+
+
+def mark_of(change_id: str) -> str:
+    """What a note of ours ends with, so that it can be found again."""
+    return f"[Countersign change {change_id}]"
 
 
 def marked(content: str) -> str | None:
@@ -189,3 +194,10 @@ def _in_words(kind: str, data: Mapping[str, Any]) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     return "nothing" if value is None or value == "" else str(value)
+
+
+def require_parent(ref: RecordRef) -> str:
+    """The key by which a note names this record. Raises `NotFound` where it can have none."""
+    if ref.type not in PARENTS:
+        raise NotFound(f"a note cannot hang on {ref.type}")
+    return PARENTS[ref.type]

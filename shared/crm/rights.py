@@ -13,7 +13,7 @@ class Rights:
 
     ``written`` are the object types whose fields our writer can change at all.
     ``changing`` matches every scope that allows to change anything. ``beside`` are scopes of the
-    writer for new people, which no policy lists. ``keeps_drafts`` tells that drafts lie
+    writer for notes and new people, which no policy lists. ``keeps_drafts`` tells that drafts lie
     in the CRM itself. ``carries`` says what a write scope of this vendor takes along and cannot be
     narrowed; ``checklist`` is what only the admin can see.
     """
@@ -70,7 +70,7 @@ RIGHTS: Mapping[str, Rights] = {
         write=_named("{}:update"),
         changing=re.compile(r":(create|update|delete|undelete|merge)$"),
         written=frozenset({"accounts", "cases", "contacts", "leads", "opportunities"}),
-        beside=frozenset({"contacts:create", "leads:create"}),
+        beside=frozenset({"contacts:create", "leads:create", "tasks:create"}),
         checklist=(
             "Two users with the Salesforce Integration licence: one reads, one writes.",
             "Profile “Minimum Access - API Only Integrations”; rights by permission sets alone.",

@@ -291,6 +291,11 @@ class ConnectorCases(PathCases):
         assert found[names["email"]] == stage.lead["email"]
         assert stage.fake.effects() == 1
 
+    def test_a_note_is_added_and_told_in_the_history(self, stage: Stage) -> None:
+        stage.writer.add_note(stage.ref, "Called about the <b>roof</b>.", change_id="change-2")
+        assert any("Called about the" in item.text for item in stage.reader.history(stage.ref))
+        assert stage.fake.effects() == 1
+
     def test_a_persons_edit_is_told_with_who_did_it_where_the_crm_knows(self, stage: Stage) -> None:
         if not stage.knows_history:
             assert stage.reader.field_changes(stage.ref) == []

@@ -77,12 +77,15 @@ def test_of_very_many_people_of_hubspot_some_stay_without_a_name() -> None:
 
 
 def test_links_of_hubspots_that_do_not_end_are_given_up() -> None:
-    with hubspot() as (crm, reader, _):
+    with hubspot() as (crm, reader, writer):
         many = [str(7000 + number) for number in range((MOST_PAGES + 2) * LINK_PAGE)]
         for kind in ("deals", "notes"):
             crm.links["contacts", DANA.id, kind] = many
         with pytest.raises(CRMUnavailable, match="linked"):
             reader.history(DANA)
+        with pytest.raises(CRMUnavailable, match="more notes"):
+            writer.add_note(DANA, "Called.", change_id="change-1")
+        assert crm.effects() == 0
 
 
 def test_an_answer_of_salesforces_without_an_end_is_given_up_by_the_writer() -> None:

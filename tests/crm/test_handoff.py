@@ -155,6 +155,8 @@ def test_what_is_there_already_is_changed_by_a_person_alone(hooked: Hooked) -> N
     ref = RecordRef(crm=NAME, type="people", id="7")
     with pytest.raises(Rejected, match="by hand"):
         hooked.writer.update(ref, {"phone": "1"}, change_id="c-1", version=None)
+    with pytest.raises(Rejected, match="by hand"):
+        hooked.writer.add_note(ref, "x", change_id="c-1")
     assert hooked.faulty.calls == []
 
 

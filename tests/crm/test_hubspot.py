@@ -316,17 +316,18 @@ def test_changes_by_us_are_ours_alone_with_the_changes_that_they_belong_to(
     crm.edit(DANA, "city", "Olney", by="Robin")
     writer.update(DANA, {"city": "Bowie"}, change_id="change-1")
     crm.edit(DANA, "zip", "20715", by="Robin")
+    writer.add_note(DEAL, "Asked for March.", change_id="change-2")
     made = writer.create({"last_name": "Fields", "city": "Laurel"}, change_id="change-3")
     writer.update(made, {"city": "Bowie"}, change_id="change-4")
-    found = [
-        (one.kind, one.ref, one.field, one.new, one.change_id)
-        for one in reader.changes_by_us(begun)
-    ]
+    found = [(one.kind, one.ref, one.field, one.new, one.change_id) for one in
+             reader.changes_by_us(begun) if one.kind != "note"]  # fmt: skip
     assert found == [
         ("field", DANA, "city", "Bowie", None),
         ("created", made, None, None, "change-3"),
         ("field", made, "city", "Bowie", None),
     ]
+    [note] = [one for one in reader.changes_by_us(begun) if one.kind == "note"]
+    assert (note.ref, note.change_id, note.by) == (DEAL, "change-2", f"integration {WRITE_APP}")
     assert reader.changes_by_us(datetime.now(UTC) + timedelta(hours=1)) == []
 
 
@@ -410,6 +411,8 @@ def test_tickets_are_read_and_not_written(crm: HubSpot, writer: HubSpotWriter) -
     assert reader_of(crm).read(ticket).title == "Leak"
     with pytest.raises(NotFound):
         writer.update(ticket, {"subject": "x"}, change_id="c")
+    with pytest.raises(NotFound):
+        writer.add_note(ticket, "x", change_id="c")
 
 
 def test_a_new_contact_whose_address_somebody_has_is_refused_naming_them(
@@ -461,14 +464,48 @@ def test_a_word_that_hubspot_has_no_property_for_is_named_or_has_one_of_ones_own
     assert reader.read(made).fields[reader.names["preferred_channel"]] == "email"
 
 
+def test_a_note_says_the_text_alone_and_is_added_once(
+    crm: HubSpot, reader: HubSpotReader, writer: HubSpotWriter
+) -> None:
+    for number in range(8):
+        writer.add_note(DANA, f"Note {number}", change_id=f"change-{number}")
+    writer.add_note(DANA, 'Said: <b>"7 & 8"</b>\nCountersign change x', change_id="change-8")
+    crm.script("write", Fault(kind="cut", has_effect=True))
+    with pytest.raises(OutcomeUnknown):
+        writer.add_note(DANA, "cut off", change_id="change-9")
+    for number in range(10):
+        writer.add_note(DANA, "again", change_id=f"change-{number}")
+    notes = crm.records["notes"].values()
+    assert len(notes) == crm.effects() == 10
+    bodies = [one.properties["hs_note_body"] for one in notes]
+    assert bodies[8].startswith("<p>Said: &lt;b&gt;&quot;7 &amp; 8&quot;&lt;/b&gt;<br>")
+    told = [item.text for item in reader.history(DANA) if item.kind == "note"]
+    assert 'Said: <b>"7 & 8"</b>\nCountersign change x\nCountersign change change-8' in told
+    assert not any("again" in text for text in told)
+
+
+def test_a_note_is_linked_to_records_of_each_kind_and_has_an_end(
+    crm: HubSpot, writer: HubSpotWriter
+) -> None:
+    company = RecordRef(crm="hubspot", type="companies", id=crm.add("companies", {"name": "MB"}))
+    for number, ref in enumerate((DANA, DEAL, company)):
+        writer.add_note(ref, "x", change_id=f"c{number}")
+        assert len(crm.links[ref.type, ref.id, "notes"]) == 1
+    with pytest.raises(NotFound):
+        writer.add_note(RecordRef(crm="hubspot", type="deals", id="1"), "x", change_id="c")
+    with pytest.raises(Rejected, match="65536"):
+        writer.add_note(DANA, "x" * 70000, change_id="c")
+
+
 def acts(writer: HubSpotWriter) -> dict[str, Callable[[], object]]:
     return {
         "update": lambda: writer.update(DANA, {"city": "Olney"}, change_id="change-1"),
+        "note": lambda: writer.add_note(DANA, "text", change_id="change-1"),
         "create": lambda: writer.create({"last_name": "Fields"}, change_id="change-1"),
     }
 
 
-ACTS = ["update", "create"]
+ACTS = ["update", "note", "create"]
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -799,7 +836,7 @@ def test_the_double_wants_a_token_and_counts_calls(crm: HubSpot) -> None:
 
 
 def test_no_call_of_the_table_deletes_and_each_is_of_the_dated_version() -> None:
-    assert len(ALLOWED) == 5
+    assert len(ALLOWED) == 10
     assert {method for method, _ in ALLOWED} == {"PATCH", "POST"}
     assert all("{version}" in path for _, path in ALLOWED)
 

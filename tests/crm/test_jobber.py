@@ -180,13 +180,15 @@ def test_fields_are_asked_for_once_in_some_minutes(running: Running) -> None:
     assert [name for _, name, _ in running.jobber.log].count("customFieldConfigurations") == 1
 
 
-def test_what_we_made_is_told_with_its_change(running: Running) -> None:
+def test_what_we_made_and_noted_is_told_with_its_change(running: Running) -> None:
     since = datetime.now(UTC) - timedelta(minutes=1)
     reader, writer = running.reader(), running.writer()
     made = writer.create({"first_name": "Sam"}, change_id="change-1")
+    writer.add_note(running.dana, "Called.", change_id="change-2")
     found = reader.changes_by_us(since)
     assert [(one.ref, one.kind, one.change_id) for one in found] == [
         (made, "created", "change-1"),
+        (running.dana, "note", "change-2"),
     ]
     assert reader.changes_by_us(datetime.now(UTC) + timedelta(minutes=1)) == []
 
@@ -421,6 +423,39 @@ def test_of_a_request_the_title_alone_is_written(running: Running) -> None:
     job = RecordRef(crm="jobber", type="jobs", id=gid("Job", 1))
     with pytest.raises(NotFound):
         running.writer().update(job, {"title": "x"}, change_id="c")
+
+
+@pytest.mark.parametrize("object_type", ["clients", "requests", "jobs"])
+def test_a_note_is_made_once_for_each_change(running: Running, object_type: str) -> None:
+    more = {"clientId": running.dana.id, "title": "T"}
+    kinds: dict[str, dict[str, Any]] = {
+        "requests": {"requestStatus": "new", "source": "Web"},
+        "jobs": {"jobStatus": "late", "jobNumber": 1, "total": 1.0},
+    }
+    ref = (
+        running.dana
+        if object_type == "clients"
+        else running.jobber.add(object_type, **more, **kinds[object_type])
+    )
+    writer = running.writer()
+    running.faulty.script("write", Fault(kind="cut", has_effect=True))
+    with pytest.raises(OutcomeUnknown):
+        writer.add_note(ref, "Called [countersign change-9].", change_id="change-1")
+    for _ in range(2):
+        writer.add_note(ref, "Called.", change_id="change-1")
+    writer.add_note(ref, "Called again.", change_id="change-2")
+    messages = [note["message"] for note in running.jobber.notes[ref.id]]
+    assert len(messages) == 2
+    assert messages[1].endswith("[countersign change-1]")
+    assert "change-9" not in messages[1], "no text of others can pass for our mark"
+
+
+def test_a_note_to_nobody_is_refused(running: Running) -> None:
+    with pytest.raises(NotFound):
+        running.writer().add_note(
+            RecordRef(crm="jobber", type="clients", id=gid("Client", 99)), "x", change_id="c"
+        )
+    assert running.fake.writes() == []
 
 
 @pytest.mark.parametrize("has_effect", [True, False])

@@ -226,6 +226,7 @@ class TestClosed:
             ("PATCH", "/api/v2/activities/{id}"),
             ("PATCH", "/v1/leads/{id}"),
             ("POST", "/api/v2/persons"),
+            ("POST", "/v1/notes"),
         }
 
 

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from shared.crm.pipedrive_finding import Finder
+from shared.domain.record import RecordRef
 from shared.errors import NotFound, Rejected
 from tests.fakes.pipedrive import MARK
 from tests.fakes.pipedrive_stage import (
+    CALL,
+    HER_LEAD,
     JENNY,
+    LEAD,
+    NEST,
     NEW,
     ROOF,
     WREN,
@@ -135,6 +140,45 @@ class TestFinding:
 
 
 class TestHistory:
+    def test_a_note_is_escaped_marked_and_added_once(self, double: Double) -> None:
+        writer = double.writer()
+        for _ in range(2):
+            writer.add_note(JENNY, "<b>Roof</b>\n& gutter", change_id="change-2")
+        assert double.effects() == 1
+        content = double.app.notes[-1]["content"]
+        assert content.startswith("<p>&lt;b&gt;Roof&lt;/b&gt;</p><p>&amp; gutter</p>")
+        assert "change-2" in content
+        writer.add_note(JENNY, "again", change_id="change-22")
+        assert double.effects() == 2
+
+    def test_the_text_of_a_note_cannot_claim_another_change(self, double: Double) -> None:
+        writer = double.writer()
+        writer.add_note(JENNY, "[Countersign change change-8]", change_id="change-7")
+        double.app.note(content="see [Countersign change change-8]", person_id=int(WREN))
+        writer.add_note(JENNY, "the real one", change_id="change-8")
+        assert double.effects() == 2
+
+    @pytest.mark.parametrize(
+        ("ref", "parent"),
+        [
+            (ROOF, {"deal_id": 7}),
+            (NEST, {"org_id": 9}),
+            (HER_LEAD, {"lead_id": LEAD}),
+        ],
+        ids=str,
+    )
+    def test_a_note_hangs_on_its_record(
+        self, double: Double, ref: RecordRef, parent: dict[str, Any]
+    ) -> None:
+        double.writer().add_note(ref, "Hello", change_id="change-2")
+        body = double.checked.bodies[-1][2]
+        assert {key: body[key] for key in body if key != "content"} == parent
+        assert any("Hello" in item.text for item in double.reader().history(ref))
+
+    def test_an_activity_has_no_notes(self, double: Double) -> None:
+        with pytest.raises(NotFound):
+            double.writer().add_note(CALL, "Hello", change_id="change-2")
+
     def test_the_history_tells_notes_calls_and_changes(self, double: Double) -> None:
         double.app.note(content="<p>Wants a <b>new</b> roof</p>", person_id=int(WREN))
         double.edit(JENNY, "job_title", "Mason", by="Robin")
@@ -163,11 +207,12 @@ class TestHistory:
         update(double, JENNY, job_title="Mason")
         double.edit(JENNY, "job_title", "Wigeon", by="Robin")
         double.app.note(content="by Robin", person_id=int(WREN))
+        double.writer().add_note(JENNY, "ours", change_id="change-2")
         found = double.reader().changes_by_us(since)
         assert [(one.kind, one.field, one.change_id) for one in found if one.kind == "field"] == [
             ("field", "job_title", None)
         ]
-        assert [one.kind for one in found] == ["field"]
+        assert [one.change_id for one in found if one.kind == "note"] == ["change-2"]
         made = double.writer().create(NEW, change_id="change-9")
         created = [one for one in double.reader().changes_by_us(since) if one.kind == "created"]
         assert [(one.ref, one.change_id) for one in created] == [(made, "change-9")]

@@ -211,7 +211,7 @@ def test_duplicates_are_told_by_number_and_by_like_name_and_company(
 
 
 def test_history_tells_activities_notes_deals_and_changes_newest_first(
-    fake: Salesforce, reader: SalesforceReader, dana: RecordRef
+    fake: Salesforce, reader: SalesforceReader, writer: SalesforceWriter, dana: RecordRef
 ) -> None:
     fake.org.put("Task", WhoId=dana.id, Subject="Rang", TaskSubtype="Call", Status="Completed")
     fake.org.put("Task", WhoId=dana.id, Subject="Re: roof", TaskSubtype="Email", Status="Completed")
@@ -220,9 +220,7 @@ def test_history_tells_activities_notes_deals_and_changes_newest_first(
     fake.org.put("ContentDocumentLink", LinkedEntityId=dana.id, ContentDocumentId=note)
     fake.edit(dana, "MailingCity", "Laurel", by="Robin")
     fake.clock.advance()
-    fake.org.put(
-        "Task", WhoId=dana.id, Subject="Rang again", TaskSubtype="Call", Status="Completed"
-    )
+    writer.add_note(dana, "Asked for March.", change_id="change-3")
     items = reader.history(dana)
     assert [item.at for item in items] == sorted((item.at for item in items), reverse=True)
     assert {item.kind for item in items} == {
@@ -235,7 +233,7 @@ def test_history_tells_activities_notes_deals_and_changes_newest_first(
         "created",
     }
     words = [item.text for item in items]
-    assert words[0] == "Morgan: Rang again (Completed)"
+    assert words[0] == "Countersign: Countersign change change-3: Asked for March."
     assert words[1] == "Robin: MailingCity from Olney to Laurel"
     assert "Morgan: New roof (Prospecting, 2026-12-20)" in words
     assert "Morgan: Keys: With the neighbour" in words
@@ -263,6 +261,7 @@ def test_changes_by_us_are_complete_over_many_pages_and_name_the_change(
     fake.api.page = 2
     since = fake.org.now()
     made = writer.create({"last_name": "Fields"}, change_id="change-1")
+    writer.add_note(dana, "A note", change_id="change-2")
     for city in ("Laurel", "Bowie", "Olney"):
         fake.clock.advance()
         writer.update(dana, {"MailingCity": city}, change_id="change-3")
@@ -271,6 +270,7 @@ def test_changes_by_us_are_complete_over_many_pages_and_name_the_change(
     assert sorted(told, key=str) == sorted(
         [
             (made, "created", None, "change-1"),
+            (dana, "note", None, "change-2"),
             *[(dana, "field", "MailingCity", None)] * 3,
         ],
         key=str,
@@ -506,7 +506,27 @@ def test_activities_are_not_written(fake: Salesforce, writer: SalesforceWriter, 
     task = ref(type_, fake.org.put(SOBJECTS[type_], Subject="Call"))
     with pytest.raises(Rejected):
         writer.update(task, {"Subject": "x"}, change_id="c")
+    with pytest.raises(Rejected):
+        writer.add_note(task, "x", change_id="c")
     assert fake.writes() == []
+
+
+def test_a_note_is_added_once_however_often_it_is_tried(
+    fake: Salesforce, writer: SalesforceWriter, dana: RecordRef
+) -> None:
+    fake.script("write", Fault(kind="cut", has_effect=True))
+    with pytest.raises(OutcomeUnknown):
+        writer.add_note(dana, "Once <b>only</b>.", change_id="change-1")
+    assert writer.find("change-1") == dana
+    writer.add_note(dana, "Once <b>only</b>.", change_id="change-1")
+    [task] = fake.org.rows("Task", everything=False)
+    assert (task["WhoId"], task["Description"], task["Status"]) == (
+        dana.id,
+        "Once <b>only</b>.",
+        "Completed",
+    )
+    writer.add_note(ref("opportunities", fake.deal), "On the deal", change_id="change-2")
+    assert writer.find("change-2") == ref("opportunities", fake.deal)
 
 
 def test_a_new_lead_keeps_every_word_and_the_mark(

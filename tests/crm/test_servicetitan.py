@@ -538,9 +538,21 @@ def test_without_a_provider_a_new_lead_is_found_by_its_text(tenant: Tenant) -> N
         tenant.writer(booking_provider="").create({"last_name": "Field"}, change_id="c")
 
 
+def test_a_note_is_not_added_twice(tenant: Tenant, dana: RecordRef) -> None:
+    tenant.faulty.script("POST", Fault(kind="cut", has_effect=True))
+    with pytest.raises(OutcomeUnknown):
+        tenant.writer().add_note(dana, "Called <b>twice</b>", change_id="change-1")
+    tenant.writer().add_note(dana, "Called <b>twice</b>", change_id="change-1")
+    [note] = tenant.crm.notes
+    assert note["text"] == "Called &lt;b&gt;twice&lt;/b&gt;\n[Countersign change-1]"
+    with pytest.raises(Rejected):
+        tenant.writer().add_note(ref("bookings", 1), "x", change_id="c")
+
+
 ACTS: dict[str, tuple[str, Callable[[ServiceTitanWriter, RecordRef], object]]] = {
     "update": ("PATCH", lambda w, r: w.update(r, {"name": "Wren"}, change_id="c")),
     "contact": ("PATCH", lambda w, r: w.update(r, {"email": "w@example.com"}, change_id="c")),
+    "note": ("POST", lambda w, r: w.add_note(r, "text", change_id="c")),
     "create": ("POST", lambda w, _: w.create({"last_name": "Field"}, change_id="c")),
 }
 PROBLEM = b'{"type":"t","title":"Bad","status":400,"traceId":"1","errors":{"name":["is too long"]}}'
@@ -597,6 +609,6 @@ def test_a_cut_booking_is_found_by_its_change_and_made_once(
 
 
 def test_the_table_of_calls_is_short_and_known() -> None:
-    assert len(ALLOWED) == 11
+    assert len(ALLOWED) == 17
     assert {method for method, _ in ALLOWED} == {"GET", "PATCH", "POST"}
     assert not any(word in path for _, path in ALLOWED for word in ("dismiss", "cancel", "tags"))

@@ -14,9 +14,7 @@ from tests.fakes.faulty_crm import FaultyCrm, served
 from tests.fakes.jobber_fixtures import running_jobber
 from tests.fakes.pipedrive_stage import filled
 
-ANYWHERE = {"private_address": "yes", "share": "1"}
-# No double counts calls: what a vendor's limit does is tried elsewhere.
-NO_LIMIT = "1000000"
+ANYWHERE = {"private_address": "yes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +97,7 @@ def _hubspot(name: str) -> Iterator[Running]:
              "phone": one.phone, "company": one.company},
         )  # fmt: skip
     with served(crm.faulty) as url:
-        given = {
-            **ANYWHERE,
-            "url": url,
-            "mark_property": "countersign_change",
-            "calls_per_10_seconds": NO_LIMIT,
-            "searches_per_second": NO_LIMIT,
-        }
+        given = {**ANYWHERE, "url": url, "mark_property": "countersign_change"}
         yield Running(read={**given, "token": read}, write={**given, "token": write})
 
 
@@ -115,6 +107,7 @@ def _salesforce(name: str) -> Iterator[Running]:
         crm.writer.rights = {
             "Contact": frozenset({"read", "create", "update"}),
             "Lead": frozenset({"read", "create"}),
+            "Task": frozenset({"read", "create"}),
         }
         crm.org.clock = lambda: datetime.now(UTC).replace(microsecond=0)
         crm.org.records["Contact"].clear()
@@ -154,8 +147,6 @@ def _pipedrive(name: str) -> Iterator[Running]:
             "client_secret": secret,
             "mark_field": pipedrive.MARK,
             "region": "US",
-            "calls_per_2s": NO_LIMIT,
-            "searches_per_2s": NO_LIMIT,
         }
         yield Running(
             read={**given, "refresh_token": refresh["read"]},
@@ -169,7 +160,6 @@ def _jobber(name: str) -> Iterator[Running]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         running = stack.enter_context(running_jobber(folder))
         crm = running.jobber
-        crm.restored = float(NO_LIMIT)
         crm.write_app.scope = f"{jobber.READ_SCOPES} write_clients"
         for one in PEOPLE[1:]:  # The first is there.
             crm.client(
@@ -202,7 +192,6 @@ def _servicetitan(name: str) -> Iterator[Running]:
             "client_secret": "secret",
             "app_key": servicetitan.APP_KEY,
             "booking_provider": "77",
-            "calls_per_second": NO_LIMIT,
         }
         yield Running(read={**given, "client_id": "reader"}, write={**given, "client_id": "writer"})
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from graphql import (
@@ -22,6 +23,7 @@ from graphql import (
     OperationType,
     build_schema,
     execute_sync,
+    extend_schema,
     get_operation_ast,
     parse,
     validate,
@@ -34,6 +36,7 @@ from tests.fakes.faulty_crm import Fault, FaultyCrm
 from tests.fakes.token_endpoint import TokenEndpoint
 
 CONTRACT = "specs/jobber-2025-04-16-subset.graphql"
+MORE = Path(__file__).with_name("jobber_more.graphql")
 VERSION = "2025-04-16"
 READ_SCOPES = "read_clients read_requests read_jobs read_quotes read_custom_field_configurations"
 WRITE_SCOPES = f"{READ_SCOPES} write_clients write_requests write_jobs"
@@ -50,6 +53,12 @@ def contract() -> GraphQLSchema:
 @cache
 def _contract() -> GraphQLSchema:
     return build_schema(beside(CONTRACT).read_text(encoding="utf-8"))
+
+
+@cache
+def whole_schema() -> GraphQLSchema:
+    """The contract, and what the connector uses beyond it."""
+    return extend_schema(_contract(), parse(MORE.read_text(encoding="utf-8")))
 
 
 def gid(kind: str, number: int) -> str:
@@ -76,7 +85,7 @@ class Jobber:
     numbers: Any = field(default_factory=lambda: itertools.count(1))
     lock: Any = field(default_factory=threading.RLock)
     # Read here, where a test can still be skipped.
-    schema: GraphQLSchema = field(default_factory=contract)
+    schema: GraphQLSchema = field(default_factory=whole_schema)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with self.lock:
@@ -334,6 +343,9 @@ class Root:
     def requestCreateNote(self, _: Any, requestId: str, input: dict[str, Any]) -> Any:  # noqa: A002, N802, N803
         return self._noted("requests", requestId, "requestNote", input)
 
+    def jobCreateNote(self, _: Any, jobId: str, input: dict[str, Any]) -> Any:  # noqa: A002, N802, N803
+        return self._noted("jobs", jobId, "jobNote", input)
+
     def _found(self, object_type: str, id_: str, shown: Callable[[Any], Any]) -> Any:
         row = self._jobber.records.get(object_type, {}).get(id_)
         return None if row is None else shown(row)
@@ -445,6 +457,7 @@ class Root:
         return {
             "customFields": [],
             **self._owned(row),
+            "notes": self._notes_of(row, "JobNote"),
         }
 
 

@@ -27,6 +27,7 @@ READ_CLIENT, WRITE_CLIENT, SECRET = "read-client", "write-client", "client-secre
 WRITER_RIGHTS = {
     **dict.fromkeys(("Account", "Case", "Opportunity"), frozenset({"read", "update"})),
     **dict.fromkeys(("Contact", "Lead"), frozenset({"read", "create", "update"})),
+    "Task": frozenset({"read", "create"}),
 }
 LOCKED = {"Contact.OwnerId", "Lead.OwnerId", "Opportunity.Amount", "Contact.Level__c"}
 

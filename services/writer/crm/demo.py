@@ -24,6 +24,7 @@ ALLOWED = frozenset(
         ("GET", "/api/me"),
         ("GET", "/api/changes"),
         ("PATCH", "/api/{type}/{id}"),
+        ("POST", "/api/notes"),
         ("POST", "/api/drafts"),
         ("POST", "/api/drafts/{id}/promote"),
         ("POST", "/api/drafts/{id}/discard"),
@@ -81,6 +82,12 @@ class DemoWriter:
             id=ref.id,
         )
         confirm(lambda: (row["type"], row["id"], row["change_id"]), (ref.type, ref.id, change_id))
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note to a live record."""
+        body = {"type": ref.type, "id": ref.id, "text": text, "change_id": change_id}
+        row = self._write("POST", "/api/notes", body)
+        confirm(lambda: row["change_id"], change_id)
 
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str

@@ -60,6 +60,10 @@ class HandOff:
         """Raises `Rejected`: what is there already, only a person changes, by hand."""
         raise Rejected(f"{self.crm} has no API: a person changes {ref} by hand")
 
+    def add_note(self, ref: RecordRef, *_: object, **__: object) -> None:
+        """Raises `Rejected`, as `update`."""
+        raise Rejected(f"{self.crm} has no API: a person notes it at {ref} by hand")
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """Hand a new person over; the reference is our own id, since no other comes back.
 

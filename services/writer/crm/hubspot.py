@@ -1,6 +1,7 @@
-"""The write side of HubSpot: five calls from one table, each write sent at most once.
+"""The write side of HubSpot: ten calls from one table, each write sent at most once.
 
 https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
+https://developers.hubspot.com/docs/api-reference/crm-notes-v3/guide
 
 HubSpot's right to write a contact is also the right to delete and to merge it, so the table below
 is what keeps this product from either.
@@ -9,6 +10,7 @@ is what keeps this product from either.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Self
 
 from services.writer.crm import OutcomeUnknown
@@ -17,25 +19,37 @@ from shared.crm.accounts import Account
 from shared.crm.hubspot import PEOPLE
 from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
 from shared.crm.hubspot_fields import closed_by_name, names_of
-from shared.crm.hubspot_objects import batch_body, rows_of
+from shared.crm.hubspot_history import AT, change_id_of, note_body
+from shared.crm.hubspot_objects import MOST_PAGES, after_of, batch_body, rows_of
 from shared.crm.transport import understood
 from shared.domain.record import RecordRef
-from shared.domain.schema import Scalar
-from shared.errors import NotFound, Rejected
+from shared.domain.schema import Scalar, rfc3339
+from shared.errors import CRMUnavailable, NotFound, Rejected
 
 TIMEOUT: Final = 10.0
-WRITTEN: Final = ("contacts", "companies", "deals")
+# How a note is linked to a record of each type: HubSpot's own numbers, the same in each account.
+# https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+NOTE_LINKS: Final[Mapping[str, int]] = {"contacts": 202, "companies": 190, "deals": 214}
+WRITTEN: Final = tuple(NOTE_LINKS)
 _RECORD = "/crm/objects/{version}/%s/{id}"
+_NOTES_OF = "/crm/associations/{version}/%s/notes/batch/read"
 _PEOPLE_BY = "/crm/objects/{version}/contacts/batch/read"
 _UPSERT = "/crm/objects/{version}/contacts/batch/upsert"
+_NOTES = "/crm/objects/{version}/notes"
+_READ_NOTES = "/crm/objects/{version}/notes/batch/read"
 # Everything that this product can ever ask of HubSpot with its writing key.
 ALLOWED: Final = frozenset(
     {
         *(("PATCH", _RECORD % type_) for type_ in WRITTEN),
+        *(("POST", _NOTES_OF % type_) for type_ in WRITTEN),
         ("POST", _PEOPLE_BY),
         ("POST", _UPSERT),
+        ("POST", _NOTES),
+        ("POST", _READ_NOTES),
     }
 )
+_LONGEST_NOTE = 65536
+_BATCH = 100
 
 
 class HubSpotWriter:
@@ -92,6 +106,25 @@ class HubSpotWriter:
         answer = self._write("PATCH", _RECORD % ref.type, body, id=ref.id)
         confirm(lambda: str(answer["id"]), ref.id)
 
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note, unless the record has the one of this change already."""
+        self._require(ref)
+        body = note_body(text, change_id)
+        if len(body) > _LONGEST_NOTE:
+            raise Rejected(f"a note of HubSpot's has at most {_LONGEST_NOTE} characters")
+        if self._has_note(ref, change_id):
+            return
+        link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": NOTE_LINKS[ref.type]}
+        answer = self._write(
+            "POST",
+            _NOTES,
+            {
+                "properties": {AT: rfc3339(datetime.now(UTC)), "hs_note_body": body},
+                "associations": [{"to": {"id": ref.id}, "types": [link]}],
+            },
+        )
+        confirm(lambda: change_id_of(answer["properties"]["hs_note_body"]), change_id)
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new contact that carries the change id in the account's ``mark_property``.
 
@@ -111,7 +144,7 @@ class HubSpotWriter:
     def find(self, change_id: str) -> RecordRef | None:
         """The contact that this change has made, as HubSpot holds it now and not by its index.
 
-        Of an update it knows nothing. Raises `CRMUnavailable`.
+        Of an update or a note it knows nothing. Raises `CRMUnavailable`.
         """
         if self._mark is None:
             return None
@@ -124,6 +157,32 @@ class HubSpotWriter:
     def scopes(self) -> tuple[str, ...]:
         """What the token may do; ``unknown`` of a service key, whose scopes HubSpot hides."""
         return self._access.scopes()
+
+    def _has_note(self, ref: RecordRef, change_id: str) -> bool:
+        ids = self._notes_of(ref)
+        for at in range(0, len(ids), _BATCH):
+            body = batch_body(ids[at : at + _BATCH], ["hs_note_body"])
+            with understood():
+                for row in self._rows(_READ_NOTES, body):
+                    if change_id_of(row["properties"]["hs_note_body"]) == change_id:
+                        return True
+        return False
+
+    def _notes_of(self, ref: RecordRef) -> list[str]:
+        """The ids of all notes of a record, the newest first."""
+        found: list[int] = []
+        asked = {"id": ref.id}
+        for _ in range(MOST_PAGES):
+            rows = self._rows(_NOTES_OF % ref.type, {"inputs": [asked]})
+            after: str | None = None
+            with understood():
+                for row in rows:
+                    found += [int(to["toObjectId"]) for to in row["to"]]
+                    after = after_of(row)
+            if after is None:
+                return [str(id_) for id_ in sorted(set(found), reverse=True)]
+            asked = {"id": ref.id, "after": after}
+        raise CRMUnavailable("the record has more notes than can be looked through")
 
     def _rows(self, template: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         answer = self._sender.read("POST", template, body=body, version=self._access.version)

@@ -1,4 +1,4 @@
-"""The write side of Jobber: chosen fields of clients and requests, and new clients.
+"""The write side of Jobber: chosen fields of clients and requests, notes, and new clients.
 
 https://developer.getjobber.com/docs/using_jobbers_api/api_queries_and_mutations
 Jobber knows neither a conditional write nor an idempotent create. What we make carries its change
@@ -16,7 +16,7 @@ from services.writer.crm.jobber_inputs import OPEN, client_edit, new_client, req
 from services.writer.crm.jobber_operations import Operations
 from services.writer.crm.sending import confirm
 from shared.crm.accounts import Account
-from shared.crm.jobber import CHANGE_FIELD
+from shared.crm.jobber import CHANGE_FIELD, MARK
 from shared.crm.jobber_api import Connection
 from shared.crm.oauth import claims
 from shared.crm.transport import path_of, understood
@@ -24,6 +24,12 @@ from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, now, rfc3339
 from shared.errors import CRMUnavailable, NotFound, Rejected
 
+# By object type: the question for its notes, the node that holds them, and what adds one.
+_NOTES: Final = {
+    "clients": ("notesOfClient", "client", "clientCreateNote", "clientNote"),
+    "requests": ("notesOfRequest", "request", "requestCreateNote", "requestNote"),
+    "jobs": ("notesOfJob", "job", "jobCreateNote", "jobNote"),
+}
 _MOST_PAGES: Final = 40
 # How far back a client of ours is looked for: longer than any change waits for its second try.
 FIND_DAYS: Final = 7.0
@@ -77,6 +83,22 @@ class JobberWriter:
             name, made = "clientEdit", client_edit(fields, lambda: self._client(ref))
         payload = self._sender.change(name, {"id": ref.id, "input": made})
         confirm(lambda: payload[ref.type.removesuffix("s")]["id"], ref.id)
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """A note with our mark, unless one of the newest hundred carries it already."""
+        self._require(ref, _NOTES)
+        question, node, act, made = _NOTES[ref.type]
+        with understood():
+            found = self._sender.ask(question, {"id": ref.id})[node]
+            if found is None:
+                raise NotFound(f"Jobber has no {ref}")
+            marks = [MARK.search(one.get("message", "")) for one in found["notes"]["nodes"]]
+        if any(mark and mark[1] == change_id for mark in marks):
+            return
+        # What looks like a mark of ours in the text of somebody else is none.
+        message = f"{MARK.sub('', text)}\n\n[countersign {change_id}]"
+        payload = self._sender.change(act, {"id": ref.id, "input": {"message": message}})
+        confirm(lambda: bool(payload[made]["id"]), expected=True)
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new client, and the request where the account wants one; what is there stays one."""

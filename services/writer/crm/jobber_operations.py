@@ -31,6 +31,29 @@ class Operation:
         return bool(self.inputs)
 
 
+def _note(name: str, of: str, note: str, input_type: str) -> Operation:
+    """``name`` adds a ``note`` to an ``of``."""
+    return Operation(
+        document=(
+            f"mutation {name}($id: EncodedId!, $input: {input_type}!) {{ "
+            f"{name}({of}Id: $id, input: $input) {{ "
+            f"{note} {{ id }} userErrors {{ message path }} }} }}"
+        ),
+        inputs=frozenset({"message"}),
+    )
+
+
+def _notes(name: str, of: str, note: str) -> Operation:
+    """The newest notes of an ``of``, to find one of ours again."""
+    newest = "first: 100, sort: [{ key: CREATED_AT, direction: DESCENDING }]"
+    return Operation(
+        document=(
+            f"query {name}($id: EncodedId!) {{ {of}(id: $id) {{ "
+            f"notes({newest}) {{ nodes {{ ... on {note} {{ id message }} }} }} }} }}"
+        )
+    )
+
+
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "clientForEdit": Operation(
         document="""
@@ -75,6 +98,9 @@ query requestsOfClient($id: EncodedId!) {
 }
 """
     ),
+    "notesOfClient": _notes("notesOfClient", "client", "ClientNote"),
+    "notesOfRequest": _notes("notesOfRequest", "request", "RequestNote"),
+    "notesOfJob": _notes("notesOfJob", "job", "JobNote"),
     "clientEdit": Operation(
         document="""
 mutation clientEdit($id: EncodedId!, $input: ClientEditInput!) {
@@ -130,6 +156,11 @@ mutation requestCreate($input: RequestCreateInput!) {
 """,
         inputs=frozenset({"clientId", "title", "requestDetails"}),
     ),
+    "clientCreateNote": _note("clientCreateNote", "client", "clientNote", "ClientCreateNoteInput"),
+    "requestCreateNote": _note(
+        "requestCreateNote", "request", "requestNote", "RequestCreateNoteInput"
+    ),
+    "jobCreateNote": _note("jobCreateNote", "job", "jobNote", "JobCreateNoteInput"),
 }
 # As the sender's table wants it: the part behind "#" stays here, Jobber sees the path alone.
 ALLOWED: Final = frozenset(("POST", f"{PATH}#{name}") for name in OPERATIONS)

@@ -7,6 +7,7 @@ https://developers.pipedrive.com/docs/api/v1/Notes#addNote
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, Self
 
@@ -24,6 +25,7 @@ from shared.crm.pipedrive_account import (
 )
 from shared.crm.pipedrive_fields import Catalogue, Field
 from shared.crm.pipedrive_finding import PEOPLE
+from shared.crm.pipedrive_history import mark_of, marked, require_parent
 from shared.crm.pipedrive_values import OPEN, to_body, with_primary
 from shared.crm.transport import path_of, understood
 from shared.domain.record import RecordRef
@@ -34,6 +36,7 @@ from shared.errors import CRMUnavailable, NotFound, Rejected
 ALLOWED: Final = frozenset(
     {
         ("GET", "/v1/users/me"),
+        ("GET", "/v1/notes"),
         ("GET", "/v1/leads/{id}"),
         ("GET", "/v1/personFields"),
         ("GET", "/v1/dealFields"),
@@ -54,6 +57,7 @@ ALLOWED: Final = frozenset(
         ("PATCH", "/api/v2/activities/{id}"),
         ("PATCH", "/v1/leads/{id}"),
         ("POST", "/api/v2/persons"),
+        ("POST", "/v1/notes"),
     }
 )
 # What no policy can open here, whatever else the metadata says.
@@ -112,6 +116,20 @@ class PipedriveWriter:
             self._catalogue.doubt(ref.type)
             raise
         confirm(lambda: str(data["id"]), ref.id)
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note, unless the record already has the one of this change."""
+        self._require(ref)
+        parent = require_parent(ref)
+        with understood():
+            if self._has_note(parent, ref.id, change_id):
+                return
+        lines = (*text.splitlines(), mark_of(change_id))
+        content = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+        hung = int(ref.id) if ref.type in _NUMERIC else ref.id
+        data = self._write("POST", "/v1/notes", {"content": content, parent: hung})
+        # Pipedrive cleans the content, so the answer need not hold it as it was sent.
+        confirm(lambda: isinstance(data["id"], int), expected=True)
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words, with the change id in the own field ``mark_field``.
@@ -173,6 +191,11 @@ class PipedriveWriter:
 
     def _is_marked(self, row: Mapping[str, Any], change_id: str) -> bool:
         return (row.get("custom_fields") or {}).get(self._mark_field) == change_id
+
+    def _has_note(self, parent: str, id_: str, change_id: str) -> bool:
+        params = {parent: id_, "sort": "add_time DESC", "limit": "100"}
+        rows = self._get("/v1/notes", params)["data"] or ()
+        return any(marked(row["content"]) == change_id for row in rows)
 
     def _person(self, fields: Mapping[str, Scalar]) -> dict[str, Any]:
         """The body of a new person, linked to the organization that its company names."""

@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError
 
 
 class Writer(Protocol):
-    """Updates listed fields and creates people; there is no delete and no merge.
+    """Updates listed fields, adds notes and creates people; there is no delete and no merge.
 
     Every write raises `Rejected` (`NotFound`, `StaleRecord`) where the CRM refused it,
     `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
@@ -41,6 +41,9 @@ class Writer(Protocol):
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str, version: str | None
     ) -> None:
         """Set these fields, named as the CRM names them; ``None`` empties one."""
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note that carries the change id."""
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words for their fields; `find` the change before a second try."""

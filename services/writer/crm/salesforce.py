@@ -19,6 +19,7 @@ from shared.crm.accounts import Account
 from shared.crm.reader import COMMON_FIELDS
 from shared.crm.salesforce_connection import (
     PEOPLE,
+    SOBJECTS,
     Connection,
     connect,
     cursor_of,
@@ -28,6 +29,7 @@ from shared.crm.salesforce_connection import (
     marked,
     rights_of,
 )
+from shared.crm.salesforce_history import about
 from shared.crm.salesforce_people import NAMES
 from shared.crm.salesforce_soql import Row, instant, quoted, select
 from shared.crm.transport import Answer, understood
@@ -47,6 +49,7 @@ ALLOWED = frozenset(
         ("PATCH", "/sobjects/{object}/{id}"),
         ("PATCH", "/sobjects/{object}/{field}/{id}"),
         ("POST", "/sobjects/{object}"),
+        ("POST", "/sobjects/Task"),
     }
 )
 # The object types whose fields people may open for writing.
@@ -84,7 +87,7 @@ class SalesforceWriter:
 
     Every write raises `Rejected` (`NotFound`, `StaleRecord`) where the CRM refused it,
     `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
-    where nobody can say; then `find` tells of people.
+    where nobody can say; then `find` tells of notes and people.
     """
 
     vendor = "salesforce"
@@ -108,6 +111,7 @@ class SalesforceWriter:
             known = " or ".join(PEOPLE)
             raise ConfigurationError(f"the CRM account [{account.name}]: create_as is {known}")
         self._mark_field = field_option(account, "mark_field")
+        self._note_status = account.options.get("note_status", "Completed")
 
     @classmethod
     def of(cls, account: Account) -> Self:
@@ -144,6 +148,21 @@ class SalesforceWriter:
         )
         confirm(lambda: answer.status, 204)
 
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """A completed task on the record, whose subject carries the change; added once."""
+        self._connection.sobject(ref)
+        if ref.type not in OPEN_TYPES:
+            raise Rejected(f"{ref.type} get no notes of this product")
+        if self._note(change_id) is not None:
+            return
+        body = {
+            "WhoId" if ref.type in PEOPLE else "WhatId": ref.id,
+            "Subject": marked(change_id),
+            "Description": text,
+            "Status": self._note_status,
+        }
+        _id_of(self._sender.write("POST", "/sobjects/Task", body), {201})
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new lead (or contact, by ``create_as``) from our words for its fields.
 
@@ -166,12 +185,12 @@ class SalesforceWriter:
 
     @understood()
     def find(self, change_id: str) -> RecordRef | None:
-        """The person that this change made.
+        """The person that this change made, or the record that it put a note on.
 
         Deleted ones count as well: what a person took away again was made; of one that was merged
         into another, the other. Raises `CRMUnavailable`.
         """
-        return self._made(change_id)
+        return self._made(change_id) or self._note(change_id)
 
     @understood()
     def scopes(self) -> tuple[str, ...]:
@@ -191,6 +210,12 @@ class SalesforceWriter:
         rows = self._ask(f"{_MADE}, Description", PEOPLE[self._people], ours)
         found = (row for row in rows if mark_in(row["Description"]) == change_id)
         return next(map(self._survivor, found), None)
+
+    @understood()
+    def _note(self, change_id: str) -> RecordRef | None:
+        where = f"Subject = {quoted(marked(change_id))}"
+        rows = self._ask("WhoId, WhatId", SOBJECTS["tasks"], where)
+        return about(rows[0], self.crm) if rows else None
 
     def _survivor(self, row: Row) -> RecordRef:
         return self._ref(row["MasterRecordId"] or row["Id"])

@@ -1,4 +1,4 @@
-"""The write side of ServiceTitan: closed PATCH bodies, and bookings for new leads.
+"""The write side of ServiceTitan: closed PATCH bodies, notes, and bookings for new leads.
 
 https://developer.servicetitan.io/docs: CRM v2 and JPM v2. An unknown key is a 400; a stage is no
 field but a call of its own, and none of those is here.
@@ -38,10 +38,14 @@ PATCHES: Final[Mapping[str, str]] = {
     "bookings": PROVIDED + "/{id}",
     "jobs": RECORDS["jobs"],
 }
+NOTES: Final[Mapping[str, str]] = {
+    type_: RECORDS[type_] + "/notes" for type_ in ("customers", "leads", "jobs")
+}
 # Everything that this product can ever ask of ServiceTitan with its write credential.
 ALLOWED: Final = frozenset(
     {
         *(("PATCH", path) for path in PATCHES.values()),
+        *((method, path) for path in NOTES.values() for method in ("GET", "POST")),
         ("GET", CUSTOMER_CONTACTS),
         ("POST", CUSTOMER_CONTACTS),
         ("PATCH", CUSTOMER_CONTACTS + "/{contact}"),
@@ -118,6 +122,18 @@ class ServiceTitanWriter:
         )
         row = self._write("PATCH", PATCHES[ref.type], _body(fields), **ids)
         confirm(lambda: str(row["id"]), ref.id)
+
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note, unless one with this change id is there already."""
+        require_record(ref.crm, ref.type, ref.id, account=self.crm)
+        if ref.type not in NOTES:
+            raise Rejected(f"ServiceTitan keeps no notes on {ref.type}")
+        mark = _mark(change_id)
+        if any(mark in str(row["text"]) for row in self._rows(NOTES[ref.type], {}, id=ref.id)):
+            return
+        body = {"text": f"{html.escape(text, quote=False)}\n{mark}", "pinToTop": False}
+        row = self._write("POST", NOTES[ref.type], body, id=ref.id)
+        confirm(lambda: mark in row["text"], True)
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A booking that carries the change id as ``externalId``, or else a lead that names it."""

@@ -101,17 +101,29 @@ def test_a_discarded_draft_is_found_by_its_change(crm: Crm, writer: DemoWriter) 
     assert len(crm.app.store.all("contacts")) == 25
 
 
+def test_a_note_is_added_under_the_change_id(crm: Crm, writer: DemoWriter) -> None:
+    writer.add_note(DANA, "Asked for March.", change_id="run-1")
+    [effect] = writer.effects("run-1")
+    assert (effect.kind, effect.new, effect.by, effect.ref) == (
+        "note",
+        "Asked for March.",
+        "Countersign",
+        DANA,
+    )
+
+
 def acts(writer: DemoWriter) -> dict[str, Callable[[], object]]:
     draft = RecordRef(crm="demo", type="drafts", id="9001")
     return {
         "update": lambda: writer.update(DANA, PHONE, change_id="run-1"),
+        "note": lambda: writer.add_note(DANA, "text", change_id="run-1"),
         "draft": lambda: writer.create_draft(NEW, {"last_name": "X"}, change_id="run-1"),
         "promote": lambda: writer.promote(draft, change_id="run-1"),
         "discard": lambda: writer.discard(draft, change_id="run-1"),
     }
 
 
-ACTS = ["update", "draft", "promote", "discard"]
+ACTS = ["update", "note", "draft", "promote", "discard"]
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -132,7 +144,7 @@ def test_each_refusal_of_a_write_has_its_meaning(
     assert len(writes(crm)) == 1
 
 
-@pytest.mark.parametrize("act", ["update", "draft"])
+@pytest.mark.parametrize("act", ["update", "note", "draft"])
 @pytest.mark.parametrize("has_effect", [False, True])
 @pytest.mark.parametrize("kind", ["hang", "cut", "cut-body", "drip"])
 def test_a_write_without_a_certain_answer_is_unknown_sent_once_and_found_by_reading_back(
