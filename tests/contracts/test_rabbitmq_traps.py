@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +21,10 @@ from services.installation import Installation, RunSettings
 from shared.bus import transports
 from shared.bus.consumer import Consumer as ProductConsumer
 from shared.bus.depths import depths
+from shared.bus.envelope import decode
 from shared.bus.publisher import Publisher
 from shared.bus.topology import declare, queue_named
+from shared.dead_letters import redrive
 from shared.errors import BrokerUnavailable
 from shared.outbox import Outgoing
 from tests.contracts.broker import Broker, drain, ids, publish, publish_many, take
@@ -193,12 +196,18 @@ def test_dead_letters_are_listed_shown_and_sent_again(host: Host, tmp_path: Path
     assert "event.classified" in run.invoke(dead, ["show", "m-dead"], obj=home).output
     assert "would send" in run.invoke(replay, ["m-dead", "--dry-run"], obj=home).output
     assert run.invoke(replay, ["--queue", "writer"], obj=home).exit_code == 0
-    assert run.invoke(dead, ["list"], obj=home).output == "No dead letters.\n"
     with Connection(host.url) as connection:
-        [message] = take(connection, queue_named("writer"))
-        message.ack()
-        assert message.properties["message_id"] == "m-dead"
-    assert depths(host.url)["writer.parked"] == (0, None)
+        [told] = take(connection, queue_named("writer"))
+        told.ack()
+    publisher = Publisher(host.url)
+    worker = SimpleNamespace(
+        outbox=SimpleNamespace(service="writer"), relay=SimpleNamespace(publisher=publisher)
+    )
+    redrive(decode(told.body), worker)
+    publisher.close()
+    assert run.invoke(dead, ["list"], obj=home).output == "No dead letters.\n"
+    found = depths(host.url)
+    assert (found["writer.parked"], found["writer.in.10s"]) == ((0, None), (1, None))
 
 
 def test_a_broker_that_is_not_there_is_said_at_once() -> None:
