@@ -42,7 +42,6 @@ def backup(home: Installation, file: Path, *, with_keys: bool) -> None:
 
     if with_keys:
         _require_own_keys(home)
-    if with_keys:
         click.echo("Whoever has this file can read and sign everything: keep it like a key.")
     with _bars() as counted:
         made = take(home, file, with_keys=with_keys, counted=lambda n: counted("Copying", n))
