@@ -298,12 +298,13 @@ def _attempt_of(row: Row[Any], deps: WorkerDeps) -> Attempt | None:
 
 
 def complete(deps: WorkerDeps) -> None:
-    """One round of the completer: what waits is tried, what is unfinished is read back."""
+    """One round of the completer: what is unfinished is read back, then what waits is tried."""
     with reading(deps.engine) as db:
-        waiting = change_store.waiting(db)
         unfinished = change_store.unfinished(db, deps.clock() - deps.settle_after)
     for change_id in unfinished:
         _one(partial(settle, change_id, deps), change_id, deps)
+    with reading(deps.engine) as db:
+        waiting = change_store.waiting(db)  # What had no effect is among it by now.
     for change_id in waiting:
         _one(partial(carry_out, change_id, deps), change_id, deps)
 

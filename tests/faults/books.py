@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from shared.bus.depths import depths
 
 # Waits at the sender, who tries again after pauses of its own.
 OUTSIDE = "notices of the CRM"
+# The name of a waiting room, and what a message in there still holds open.
+ROOM = ".in."
+HELD_OPEN = {"events without an end", "open changes", "open cards", "open drafts"}
 SERVICES = ("ingest", "classifier", "writer", "audit")
 UNENDED = (
     "SELECT count(*) FROM changes WHERE state NOT IN ('applied', 'failed', 'stale')",
@@ -86,3 +89,9 @@ def waiting(home: Installation) -> dict[str, int]:
     found["entries to index"] = entries_to_index(home, books)
     found[OUTSIDE] = books.count("crm", "SELECT count(*) FROM notice WHERE state = 'waiting'")
     return {place: number for place, number in found.items() if number}
+
+
+def is_resting(left: Mapping[str, int]) -> bool:
+    """Whether what waits only waits for a clock: at the sender, or in a waiting room of ours."""
+    rooms = {place for place in left if ROOM in place}
+    return bool(left) and not set(left) - rooms - {OUTSIDE} - (HELD_OPEN if rooms else set())

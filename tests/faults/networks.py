@@ -33,7 +33,7 @@ HONEST = {"503", "ReadTimeout"}
 REST_SECONDS = 8.0
 
 
-def link(name: str, folder: Path, seed: int, *, seconds: float = 30, faults: int = 6) -> Ended:
+def link(name: str, folder: Path, seed: int, *, seconds: float = 60, faults: int = 6) -> Ended:
     """``faults`` of the kinds there are, in seeded order, each for ``seconds``."""
     kinds = random.Random(seed).sample(sorted(FAULTS), faults)
     with _LINKS[name](folder) as (column, proxy, variables):

@@ -15,16 +15,16 @@ from tests.faults.stage import Ended
 
 DOWN_SECONDS = (1.0, 5.0)
 # Between two deaths: time to come back, and to do some work.
-UP_SECONDS = 12.0
+UP_SECONDS = 9.0
 
 
-def broker(folder: Path, seed: int, *, kills: int = 6) -> Ended:
+def broker(folder: Path, seed: int, *, kills: int = 12) -> Ended:
     OWN.start("rabbitmq", "postgresql")
     with distributed() as column:
         return _killed(column, folder, seed, kills, lambda mix: _down_and_up("rabbitmq", mix))
 
 
-def database(folder: Path, seed: int, *, kills: int = 8) -> Ended:
+def database(folder: Path, seed: int, *, kills: int = 16) -> Ended:
     """In turn the whole server, and one of its processes, after which it restarts by itself."""
     turns = iter(range(kills))
 
@@ -39,7 +39,7 @@ def database(folder: Path, seed: int, *, kills: int = 8) -> Ended:
         return _killed(column, folder, seed, kills, kill)
 
 
-def index(folder: Path, seed: int, *, kills: int = 4) -> Ended:
+def index(folder: Path, seed: int, *, kills: int = 6) -> Ended:
     """Searching stands still meanwhile, and nothing else does."""
     OWN.start("rabbitmq", "postgresql", "elasticsearch")
     with indexed() as column:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.audit.search.index import open_index
 from services.audit.service import INDICES
 from services.installation import Installation
 from tests.faults.approver import Approver
-from tests.faults.books import OUTSIDE, waiting
+from tests.faults.books import is_resting, waiting
 from tests.faults.load import Load
 from tests.faults.reconcile import figures, reconcile
 from tests.product import Product
@@ -77,6 +77,7 @@ class Stage:
                 **figures(self.home),
                 "approved": approver.approved,
                 "waited last for": left.last,
+                "rested": round(left.rested, 1),
                 "load average": os.getloadavg()[0],
             },
         )
@@ -104,27 +105,40 @@ class Stage:
         return [] if kept == fresh else [f"the index had {kept}, the log makes it {fresh}"]
 
     def _until_nothing_waits(self, since: float) -> Left:
-        """Twice in a row, the CRM's own retries included, which do not count as our time."""
-        seconds, quiet, left, last = 0.0, 0, dict[str, int](), dict[str, int]()
+        """Twice in a row. What only waits for a clock does not count as our time: the CRM's own
+        retries, and what a failure of the CRM sent to a waiting room.
+        """
+        rested, quiet = 0.0, 0
+        ended = Left()
+        then = since
         while quiet < 2:
-            passed = time.monotonic() - since
-            if passed > GIVE_UP_SECONDS:
-                return Left(seconds=passed, last=left, late=[f"still waiting: {left}"])
-            try:
-                left = waiting(self.home)
-            except Exception as error:  # noqa: BLE001 - A server that is not back is a wait too.
-                left = {type(error).__name__: 1}
-            if set(left) - {OUTSIDE}:
-                seconds, last = passed, left
+            now = time.monotonic()
+            left = self._left()
+            if is_resting(left):
+                rested += now - then
+            elif left:
+                ended = Left(seconds=now - since - rested, rested=rested, last=left)
+            then = now
+            if now - since > GIVE_UP_SECONDS:
+                return replace(ended, late=[f"still waiting: {left}"])
             quiet = 0 if left else quiet + 1
             time.sleep(0.5)
-        return Left(seconds=seconds, last=last)
+        return ended
+
+    def _left(self) -> dict[str, int]:
+        try:
+            return waiting(self.home)
+        except Exception as error:  # noqa: BLE001 - A server that is not back is a wait too.
+            return {type(error).__name__: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """``seconds`` until nothing of ours was on its way; ``last`` is what was there the longest."""
+    """``seconds`` until nothing of ours was on its way, without the ``rested`` ones before it;
+    ``last`` is what was there the longest.
+    """
 
-    seconds: float
-    last: Mapping[str, int]
+    seconds: float = 0.0
+    rested: float = 0.0
+    last: Mapping[str, int] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
