@@ -68,7 +68,8 @@ def about_event(
 
 def ask_model(question: Question[T], deps: WorkerDeps, model: Model) -> Asked[T]:
     """Raises `ModelUnavailable` while another try is worth it; after that the rules answer."""
-    tokens = _estimate(question.prompt)
+    # Nothing is asked, and nothing spent, while the breaker is open: it is a try all the same.
+    tokens = 0 if model.breaker.is_open else _estimate(question.prompt)
     taken = spending.reserve(
         deps.engine,
         question.id,

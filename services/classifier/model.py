@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from services.classifier.answer import MAX_BYTES
+from services.classifier.breaker import Breaker
 from services.classifier.prompt import Prompt
 from shared.errors import ModelUnavailable
 
@@ -59,6 +60,14 @@ class Model:
 
     def ask(self, prompt: Prompt) -> Reply:
         """One question, one call. Raises `ModelUnavailable` when it is worth asking later."""
+        with self.breaker.watching():
+            return self._ask(prompt)
+
+    @cached_property
+    def breaker(self) -> Breaker:
+        return Breaker(clock=self.clock)
+
+    def _ask(self, prompt: Prompt) -> Reply:
         client = self._client  # Loading the library takes seconds on a busy machine: not counted.
         started = self.clock()
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from services.classifier import store
 from services.classifier.assist import assist
+from services.classifier.breaker import FAILURES
 from services.classifier.budget import MAX_ATTEMPTS
 from services.classifier.deps import PolicyFile, WorkerDeps
 from services.classifier.handlers import classify
@@ -385,6 +386,21 @@ def test_a_model_that_stays_away_leaves_the_event_to_the_rules(
     assert answer.maker.kind == "rules"
     assert "model_unavailable" in answer.flags
     assert answer.outcome is Outcome.PROPOSED
+
+
+def test_while_the_model_is_away_the_others_neither_wait_nor_spend(
+    deps: WorkerDeps, openai: tuple[OpenAIServer, str]
+) -> None:
+    asking = with_model(deps, openai)
+    openai[0].say(Script(status=500, body=error("oops")))
+    for number in range(12):
+        with pytest.raises(ModelUnavailable):
+            classify(received(replace(dana(hostile.GOOD_BODY), id=f"event-{number}")), asking)
+    assert len(openai[0].requests) == FAILURES
+    with reading(deps.engine) as db:
+        spent = db.execute(select(store.spending.asks.c.id, store.spending.asks.c.tokens)).all()
+    assert [id_ for id_, tokens in spent if tokens] == ["event-0#1", "event-1#1"]
+    assert len(spent) == 12, "each has had its try"
 
 
 def test_over_budget_the_rules_take_over_and_nothing_is_lost(
