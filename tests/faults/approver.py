@@ -42,7 +42,7 @@ class Approver:
                 self._decide(row["id"])
             for row in [] if self._leaves_drafts else self._rows("/api/drafts?state=open")[:5]:
                 self._close(row["change_id"])
-            self._stop.wait(0.2)
+            self._stop.wait(0.5)
 
     def _rows(self, path: str) -> list[Any]:
         answer = self._get(path)

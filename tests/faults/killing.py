@@ -13,7 +13,7 @@ from tests.faults.columns import Column
 from tests.faults.killer import Killer
 from tests.faults.model_server import helpful_model
 from tests.faults.points import Arming, names
-from tests.faults.stage import Ended, Stage
+from tests.faults.stage import RATE, Ended, Stage
 from tests.faults.tree import Wiring
 
 SECONDS_PER_KILL = 1.5
@@ -64,10 +64,13 @@ def at_random(columns: Columns, folder: Path, seed: int, *, kills: int) -> Ended
         return run_through(Stage(product=product, home=column.home(product), seed=seed), act)
 
 
-def play(column: Column, folder: Path, seed: int, act: Act, **variables: str) -> Ended:
-    """A fresh product on this column, one act, and the books."""
+def play(
+    column: Column, folder: Path, seed: int, act: Act, *, rate: float = RATE, **variables: str
+) -> Ended:
+    """A fresh product on this column, one act under ``rate`` events a second, and the books."""
     product = column.product(folder, **variables).start()
-    return run_through(Stage(product=product, home=column.home(product), seed=seed), act)
+    stage = Stage(product=product, home=column.home(product), seed=seed, rate=rate)
+    return run_through(stage, act)
 
 
 def run_through(stage: Stage, act: Act) -> Ended:

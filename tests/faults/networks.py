@@ -30,23 +30,30 @@ FAULTS: Mapping[str, Callable[[Proxy], None]] = {
 }
 # Without the database nothing can be promised: then, and only then, the sender must come again.
 HONEST = {"503", "ReadTimeout"}
-REST_SECONDS = 8.0
+# Between two faults. A message that has failed twice waits for a minute: where it is an outside
+# system that fails, it comes back before the next fault.
+REST_SECONDS = 15.0
+OUTSIDE_REST_SECONDS = 75.0
+OUTSIDE = {"model", "crm"}
+# A minute's events are not to take longer than the pause after it.
+RATE = 1.5
 
 
 def link(name: str, folder: Path, seed: int, *, seconds: float = 60, faults: int = 6) -> Ended:
     """``faults`` of the kinds there are, in seeded order, each for ``seconds``."""
+    rest = OUTSIDE_REST_SECONDS if name in OUTSIDE else REST_SECONDS
     kinds = random.Random(seed).sample(sorted(FAULTS), faults)
     with _LINKS[name](folder) as (column, proxy, variables):
 
         def act() -> tuple[int, Mapping[str, Any]]:
             for kind in kinds:
-                time.sleep(REST_SECONDS)
+                time.sleep(rest)
                 FAULTS[kind](proxy)
                 time.sleep(seconds)
                 proxy.heal()
             return len(kinds), {"kinds": kinds, "held_seconds": seconds}
 
-        ended = play(column, folder, seed, act, **variables)
+        ended = play(column, folder, seed, act, rate=RATE, **variables)
     allowed = HONEST if name == "database" else set()
     wrong = {said: times for said, times in ended.refused.items() if said not in allowed}
     if wrong:

@@ -39,7 +39,7 @@ def _table() -> tuple[Run, ...]:
         ("random-distributed", 500, partial(_random, distributed)),
         ("storm", 200, storm.of_everything),
         *((f"{name}-killed", wanted, play) for name, wanted, play in outages.ROUNDS),
-        *((f"network-{name}", 8, play) for name, play in networks.ROUNDS),
+        *((f"network-{name}", 6, play) for name, play in networks.ROUNDS),
         *((f"disk-{name}", 20, play) for name, play in disks.ROUNDS),
         ("crm-calls", 10_000, calls.scripted),
     ]

@@ -17,6 +17,8 @@ from tests.faults.load import Load
 from tests.faults.reconcile import figures, reconcile
 from tests.product import Product
 
+# Events a second.
+RATE = 4.0
 RECOVERY_SECONDS = 60.0
 GIVE_UP_SECONDS = 240.0
 # RabbitMQ does not tell what is in hand: the books are read again while they differ.
@@ -50,7 +52,7 @@ class Stage:
     product: Product
     home: Installation
     seed: int
-    rate: float = 4.0
+    rate: float = RATE
 
     def play(self, act: Callable[[], tuple[int, Mapping[str, Any]]]) -> Ended:
         """``act`` does the faults while events come in; it returns how many, and notes."""
