@@ -30,7 +30,7 @@ from services.writer.service import WebSettings as WriterWeb
 from services.writer.service import WorkerSettings as WriterWorker
 from shared.settings import REQUIRED
 
-PAGES: Final = (PoolSettings, FrameSettings, Place)
+WEB_SETTINGS: Final = (PoolSettings, FrameSettings, Place)
 DOOR: Final = "nginx"
 LISTENERS: Final[Mapping[str, tuple[str, ...]]] = {
     "edge-ingest": ("ingest-web", DOOR),
@@ -85,7 +85,7 @@ PROCESSES: Final = (
     Process(
         name="ingest-web",
         command=("serve", "ingest"),
-        settings=(*PAGES, IngestWeb, DemoSettings),
+        settings=(*WEB_SETTINGS, IngestWeb, DemoSettings),
         reaches=frozenset({"edge-ingest", "database"}),
         keys=("endpoints.key",),
         writes=frozenset({"ENDPOINTS_FILE", "RAW_DIR"}),
@@ -108,7 +108,7 @@ PROCESSES: Final = (
     Process(
         name="writer-web",
         command=("serve", "writer"),
-        settings=(*PAGES, WriterWeb),
+        settings=(*WEB_SETTINGS, WriterWeb),
         reaches=frozenset({"edge-writer", "database", "crm", "outside"}),
         keys=("decisions.ed25519",),
         writes=frozenset({"PEOPLE_FILE"}),
@@ -124,7 +124,7 @@ PROCESSES: Final = (
     Process(
         name="audit-web",
         command=("serve", "audit"),
-        settings=(*PAGES, AuditWeb),
+        settings=(*WEB_SETTINGS, AuditWeb),
         reaches=frozenset({"edge-audit", "database", "broker", "search"}),
         keys=("ledger.key", "checkpoints.vkey"),
         reads=frozenset({"PEOPLE_FILE"}),
