@@ -24,7 +24,8 @@ from tests.faults.servers import OWN
 from tests.faults.stage import Ended
 
 FULL_SECONDS, REST_SECONDS = 12.0, 6.0
-SIZE = "64m"
+# With less room a product is not ready from the start.
+SIZE = "320m"
 # Without room for the inbox nothing can be promised: the sender must come again.
 HONEST = {"503", "ReadTimeout"}
 FILES = {"log": "audit.db", "broker": "bus.db", "index": "search.db", "inbox": "ingest.db"}
