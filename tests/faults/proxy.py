@@ -24,19 +24,27 @@ class Pair:
     is_lost: bool = False
 
     def end(self, *, abruptly: bool = False) -> None:
+        self.is_lost |= (
+            abruptly  # Nothing more is carried, the polite end of the other side neither.
+        )
         for one in (self.near, self.far):
-            with contextlib.suppress(OSError):
-                if abruptly:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABRUPT)
-                else:
-                    one.shutdown(socket.SHUT_RDWR)
-            one.close()
+            close(one, abruptly=abruptly)
+
+
+def close(one: socket.socket, *, abruptly: bool) -> None:
+    """Whoever reads from it is woken: while somebody does, the kernel keeps a closed socket open."""
+    with contextlib.suppress(OSError):
+        if abruptly:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABRUPT)
+        one.shutdown(socket.SHUT_RD if abruptly else socket.SHUT_RDWR)
+    one.close()
 
 
 class Proxy:
     """Carries bytes between whoever connects to ``port`` and ``target``, until told otherwise.
 
-    `heal` ends every fault but one: connections that were lost stay lost.
+    `heal` ends every fault but one: connections that were lost stay lost for whoever opened them.
+    The target hears by then that they are over, as by the keep-alive packets that it sends.
     """
 
     def __init__(self, target: tuple[str, int]) -> None:
@@ -83,6 +91,9 @@ class Proxy:
     def heal(self) -> None:
         self._is_losing = self._is_resetting = False
         self._rate = 0.0
+        for pair in self._pairs:
+            if pair.is_lost:
+                close(pair.far, abruptly=True)
         self._open.set()
         if self._listener.fileno() < 0:
             self._listener = socket.create_server(("127.0.0.1", self.port))
