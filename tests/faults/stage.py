@@ -18,7 +18,7 @@ from tests.faults.reconcile import figures, reconcile
 from tests.product import Product
 
 # Events a second.
-RATE = 4.0
+RATE = 2.0
 RECOVERY_SECONDS = 60.0
 GIVE_UP_SECONDS = 240.0
 # RabbitMQ does not tell what is in hand: the books are read again while they differ.
