@@ -90,13 +90,15 @@ def relay(deps: WorkerDeps) -> int:
         _mark_accepted(deps, confirmed)
         reached("ingest.marked")
         sent += len(confirmed)
-        if len(confirmed) < len(batch):
-            break  # The broker refused some: a defect of ours. Keep them, do not spin.
+        # More of them ring again. What the broker refused is a defect of ours: keep it, do not
+        # spin.
+        if len(confirmed) < BATCH:
+            break
     while refused := _next_refusals(deps):
         confirmed = _send(deps, refused)
         _mark_refusals(deps, [str(item.key) for item in confirmed])
         sent += len(confirmed)
-        if len(confirmed) < len(refused):
+        if len(confirmed) < BATCH:
             break
     return sent
 
