@@ -85,6 +85,7 @@ class Outbox:
         # Asked with every batch: building a statement costs more than running it.
         out, seen = self.outbox.c, self.inbox.c.message_id
         self._handled = select(seen).where(seen.in_(bindparam("ids", expanding=True)))
+        self._handle = self.inbox.insert().inline()
         self._unsent = (
             select(out.message_id, out.topic, out.body)
             .where(out.sent_at.is_(None))
@@ -123,7 +124,7 @@ class Outbox:
     ) -> None:
         handled_at = rfc3339(at)
         rows = [{"message_id": id_, "handled_at": handled_at} for id_ in message_ids]
-        connection.execute(self.inbox.insert(), rows)
+        connection.execute(self._handle, rows)
 
     def forget(self, connection: Connection, chains: Sequence[str]) -> None:
         """After an erasure: what was sent keeps no body. What was not has to go out first."""
