@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Connection
 
 from shared.bus.wake import notify
 from shared.db import after_commit
 
-CHANNEL: Final = "countersign"
+
+def channel_of(loop: str) -> str:
+    """One for each service in PostgreSQL: nobody wakes for what only another one can do."""
+    return f"countersign_{loop.partition('.')[0]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,6 @@ class Bell:
         PostgreSQL tells every machine, see `shared.listening`; a file is used on this one only.
         """
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_notify('{CHANNEL}', %s)", (loop,))
+            connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (channel_of(loop), loop))
         else:
             after_commit(connection, partial(notify, self.folder, loop))

@@ -177,6 +177,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
+@contextmanager
+def asking(engine: Engine) -> Iterator[Connection]:
+    """For one query, which sees one state by itself: PostgreSQL is told of no transaction."""
+    level = {} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    with translated(), engine.connect().execution_options(**level) as connection:
+        yield connection
+
+
 def require_writable(engine: Engine) -> None:
     """Write a page and wait for the disk. Raises `StoreUnavailable` where that fails.
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from shared.db import reading, upsert, writing
+from shared.db import asking, upsert, writing
 from shared.domain.schema import parse_instant, rfc3339
 from shared.faultpoints import reached
 
@@ -62,8 +63,8 @@ class Lease:
 
         While more than half of its time is left, renewing it would be a commit for nothing.
         """
-        with reading(self.engine) as connection:
-            row = connection.execute(self._query()).first()
+        with asking(self.engine) as connection:
+            row = connection.execute(self._query).first()
         if row and row.owner == self.owner and parse_instant(row.until) > self.clock() + HALF:
             return int(row.fence)
         with writing(self.engine) as connection:
@@ -72,7 +73,7 @@ class Lease:
         return fence
 
     def _take(self, connection: Connection) -> int | None:
-        row = connection.execute(self._query()).first()
+        row = connection.execute(self._query).first()
         now = self.clock()
         is_foreign = row is not None and row.owner != self.owner
         if row and is_foreign and parse_instant(row.until) > now and not is_dead(row.owner):
@@ -83,6 +84,7 @@ class Lease:
         upsert(connection, self.table, values, key=["name"])
         return fence
 
+    @cached_property
     def _query(self) -> Select[Any]:
         return select(self.table).where(self.table.c.name == self.name)
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Engine
 
-from shared.bell import CHANNEL
+from shared.bell import channel_of
 from shared.bus.wake import notify
 from shared.db import translated
 from shared.errors import Unavailable
@@ -56,7 +56,8 @@ class Listening:
         pooled.detach()  # Nobody else's afterwards: it listens until it is closed.
         with driver:
             driver.autocommit = True
-            driver.execute(f"LISTEN {CHANNEL}")
+            for channel in sorted(set(map(channel_of, self.loops))):
+                driver.execute(f"LISTEN {channel}")
             self._ring(self.loops)  # For what was told while nobody listened.
             while not self.stop.is_set():
                 self._ring(note.payload for note in driver.notifies(timeout=STOP_SECONDS))

@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from shared.bell import Bell
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
-from shared.db import insert_new, reading, writing
+from shared.db import asking, insert_new, writing
 from shared.domain import ids
 from shared.domain.schema import rfc3339
 from shared.domain.topics import TOPICS, Topic
@@ -82,6 +82,21 @@ class Outbox:
             Column("message_id", String, primary_key=True),
             Column("handled_at", String, nullable=False, index=True),
         )
+        # Asked with every batch: building a statement costs more than running it.
+        out, seen = self.outbox.c, self.inbox.c.message_id
+        self._handled = select(seen).where(seen.in_(bindparam("ids", expanding=True)))
+        self._handle = self.inbox.insert().inline()
+        self._unsent = (
+            select(out.message_id, out.topic, out.body)
+            .where(out.sent_at.is_(None))
+            .order_by(out.seq)
+            .limit(bindparam("most"))
+        )
+        self._sent = (
+            update(self.outbox)
+            .where(out.message_id == bindparam("id_"))
+            .values(sent_at=bindparam("at_"), body=None)
+        )
 
     def add(self, connection: Connection, envelopes: Sequence[Envelope]) -> None:
         """Write the messages into the open transaction; a repeat of an id is ignored."""
@@ -102,14 +117,14 @@ class Outbox:
 
     def handled(self, connection: Connection, message_ids: Sequence[str]) -> set[str]:
         """Which of these messages have had their effect already."""
-        query = select(self.inbox.c.message_id).where(self.inbox.c.message_id.in_(message_ids))
-        return set(connection.scalars(query))
+        return set(connection.scalars(self._handled, {"ids": message_ids}))
 
     def mark_handled(
         self, connection: Connection, message_ids: Sequence[str], at: datetime
     ) -> None:
-        rows = [{"message_id": id_, "handled_at": rfc3339(at)} for id_ in message_ids]
-        connection.execute(self.inbox.insert(), rows)
+        handled_at = rfc3339(at)
+        rows = [{"message_id": id_, "handled_at": handled_at} for id_ in message_ids]
+        connection.execute(self._handle, rows)
 
     def forget(self, connection: Connection, chains: Sequence[str]) -> None:
         """After an erasure: what was sent keeps no body. What was not has to go out first."""
@@ -118,24 +133,13 @@ class Outbox:
 
     def unsent(self, connection: Connection, limit: int = BATCH) -> list[Outgoing]:
         """The oldest messages that are not confirmed yet, in order."""
-        query = (
-            select(self.outbox.c.message_id, self.outbox.c.topic, self.outbox.c.body)
-            .where(self.outbox.c.sent_at.is_(None))
-            .order_by(self.outbox.c.seq)
-            .limit(limit)
-        )
-        return [Outgoing(id=row[0], topic=row[1], text=row[2]) for row in connection.execute(query)]
+        rows = connection.execute(self._unsent, {"most": limit})
+        return [Outgoing(id=row[0], topic=row[1], text=row[2]) for row in rows]
 
     def mark_sent(self, connection: Connection, message_ids: Sequence[str], at: datetime) -> None:
         """Personal data leaves the outbox with the message: the body is nulled."""
-        table = self.outbox
-        statement = (
-            update(table)
-            .where(table.c.message_id == bindparam("id_"))
-            .values(sent_at=bindparam("at_"), body=None)
-        )
-        rows = [{"id_": id_, "at_": rfc3339(at)} for id_ in message_ids]
-        connection.execute(statement, rows)
+        sent_at = rfc3339(at)
+        connection.execute(self._sent, [{"id_": id_, "at_": sent_at} for id_ in message_ids])
 
     def waiting(self, connection: Connection) -> int:
         """How many messages wait for the broker."""
@@ -281,10 +285,12 @@ class Relay:
                     self.outbox.mark_sent(connection, confirmed, self.clock())
                 reached("relay.marked")
             sent += len(confirmed)
-            if refused:
-                break  # An unroutable message is a defect of ours: keep it, alarm, do not spin.
+            # More of them ring again. An unroutable one is a defect of ours: keep it, alarm, do
+            # not spin.
+            if len(confirmed) < BATCH:
+                break
         return sent
 
     def _next(self) -> list[Outgoing]:
-        with reading(self.engine) as connection:
+        with asking(self.engine) as connection:
             return self.outbox.unsent(connection)

@@ -16,7 +16,7 @@ from shared.bus.consumer import Consumer
 from shared.bus.delivery import Delivery, Settlement, settle
 from shared.bus.envelope import Envelope
 from shared.bus.publisher import Publisher
-from shared.db import reading
+from shared.db import asking
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, Rejected, Unavailable
 from shared.faultpoints import reached
@@ -161,7 +161,7 @@ class Consuming:
 
     def _fresh(self, batch: Sequence[Delivery]) -> list[Delivery]:
         """The first of each id that had no effect yet."""
-        with reading(self.deps.engine) as connection:
+        with asking(self.deps.engine) as connection:
             seen = self.deps.outbox.handled(connection, [d.message_id for d in batch])
         fresh = []
         for delivery in batch:

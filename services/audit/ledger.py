@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 
 from services.audit.encoding import entry_leaf
 from services.audit.merkle import Frontier, inclusion_path
@@ -24,6 +24,25 @@ from shared.key_ring import KEY_SIZE
 from shared.proof import HASH_SIZE, leaf_hash
 
 MOST_VALUES = 500
+
+# Asked at every append: building a statement costs more than running it.
+_EDGE = select(EDGE.c.frontier, EDGE.c.unsealed)
+_EDGE_LOCKED = _EDGE.with_for_update()
+_MOVE = (
+    update(EDGE)
+    .where(EDGE.c.size == bindparam("from_size"))
+    .values(
+        size=bindparam("to_size"),
+        frontier=bindparam("to_frontier"),
+        unsealed=bindparam("then_unsealed"),
+    )
+)
+_KNOWN = select(ENTRIES.c.message_id).where(
+    ENTRIES.c.message_id.in_(bindparam("ids", expanding=True))
+)
+_KEYS = select(CHAIN_KEYS.c.chain, CHAIN_KEYS.c.wrapped).where(
+    CHAIN_KEYS.c.chain.in_(bindparam("chains", expanding=True))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +128,7 @@ def append(db: Connection, vault: Vault, drafts: Sequence[Draft]) -> list[Placed
 
 def edge_of(db: Connection, *, lock: bool = False) -> Edge:
     """The edge as the transaction sees it; made at the first append."""
-    query = select(EDGE.c.frontier, EDGE.c.unsealed)
-    row = db.execute(query.with_for_update() if lock else query).first()
+    row = db.execute(_EDGE_LOCKED if lock else _EDGE).first()
     if row is not None:
         return Edge(frontier=Frontier.from_bytes(row[0]), unsealed=row[1])
     if lock:
@@ -159,8 +177,7 @@ def _fresh(db: Connection, drafts: Sequence[Draft]) -> list[Draft]:
     """The first of each message id that is not in the ledger."""
     by_id = {draft.message_id: draft for draft in reversed(drafts)}
     for ids in chunks(list(by_id)):
-        known = db.scalars(select(ENTRIES.c.message_id).where(ENTRIES.c.message_id.in_(ids)))
-        for id_ in known:
+        for id_ in db.scalars(_KNOWN, {"ids": ids}):
             del by_id[id_]
     return [draft for draft in drafts if by_id.get(draft.message_id) is draft]
 
@@ -183,8 +200,7 @@ def stored_ciphers(db: Connection, vault: Vault, chains: Sequence[str]) -> dict[
     """The ciphers of the chains that have one; ``None`` for an erased chain."""
     ciphers: dict[str, AESGCM | None] = {}
     for some in chunks(chains):
-        query = select(CHAIN_KEYS.c.chain, CHAIN_KEYS.c.wrapped)
-        for chain, wrapped in db.execute(query.where(CHAIN_KEYS.c.chain.in_(some))):
+        for chain, wrapped in db.execute(_KEYS, {"chains": some}):
             ciphers[chain] = None if wrapped is None else vault.unwrap(chain, wrapped)
     return ciphers
 
@@ -246,13 +262,13 @@ def _remember_persons(
 def _move(db: Connection, edge: Edge, frontier: Frontier, drafts: Sequence[Draft]) -> None:
     unsealed = sum(draft.topic != Topic.CHECKPOINT_SIGNED for draft in drafts)
     moved = db.execute(
-        update(EDGE)
-        .where(EDGE.c.size == edge.frontier.size)
-        .values(
-            size=frontier.size,
-            frontier=frontier.to_bytes(),
-            unsealed=edge.unsealed + unsealed,
-        )
+        _MOVE,
+        {
+            "from_size": edge.frontier.size,
+            "to_size": frontier.size,
+            "to_frontier": frontier.to_bytes(),
+            "then_unsealed": edge.unsealed + unsealed,
+        },
     )
     if moved.rowcount != 1:
         raise StoreUnavailable("another process appends to the ledger")

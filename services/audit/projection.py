@@ -73,6 +73,8 @@ class Projection:
             self.contexts.forget()
             self.next, taken = position.seq, taken + len(entries)
             told(taken)
+            if len(entries) < BATCH:
+                break  # Who appends more rings again.
         return taken
 
     def _documents(self, entries: Sequence[Logged]) -> list[Document]:

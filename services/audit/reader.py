@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from services.audit.ledger import chunks, stored_ciphers
 from services.audit.tables import BODIES, ENTRIES, PERSON_CHAINS
@@ -16,6 +16,14 @@ from shared.domain.ledger import LedgerEntry
 from shared.domain.schema import parse_instant
 
 STEP = 500
+_ENTRIES = select(ENTRIES, BODIES.c.sealed, BODIES.c.fits).join_from(
+    ENTRIES, BODIES, ENTRIES.c.seq == BODIES.c.seq, isouter=True
+)
+_AFTER = (
+    _ENTRIES.where(ENTRIES.c.seq >= bindparam("first"))
+    .order_by(ENTRIES.c.seq)
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +60,7 @@ class Logged:
 
 def after(db: Connection, vault: Vault, seq: int, limit: int = STEP) -> list[Logged]:
     """The entries from ``seq`` on, at most ``limit``."""
-    query = _entries().where(ENTRIES.c.seq >= seq).order_by(ENTRIES.c.seq).limit(limit)
-    return _open(db, vault, query)
+    return _open(db, vault, _AFTER, {"first": seq, "most": limit})
 
 
 def everything(db: Connection, vault: Vault, upto: int | None = None) -> Iterator[Logged]:
@@ -65,13 +72,13 @@ def everything(db: Connection, vault: Vault, upto: int | None = None) -> Iterato
 
 
 def one(db: Connection, vault: Vault, seq: int) -> Logged | None:
-    found = _open(db, vault, _entries().where(ENTRIES.c.seq == seq))
+    found = _open(db, vault, _ENTRIES.where(ENTRIES.c.seq == seq))
     return found[0] if found else None
 
 
 def of_chain(db: Connection, vault: Vault, chain: str) -> list[Logged]:
     """All entries of one chain, in ledger order."""
-    return _open(db, vault, _entries().where(ENTRIES.c.chain == chain).order_by(ENTRIES.c.seq))
+    return _open(db, vault, _ENTRIES.where(ENTRIES.c.chain == chain).order_by(ENTRIES.c.seq))
 
 
 def size(db: Connection) -> int:
@@ -84,7 +91,7 @@ def of_messages(db: Connection, vault: Vault, ids: Sequence[str]) -> list[Logged
     """The entries of these messages, in ledger order; fewer where the log lacks some."""
     found = list[Logged]()
     for some in chunks(ids):
-        found += _open(db, vault, _entries().where(ENTRIES.c.message_id.in_(some)))
+        found += _open(db, vault, _ENTRIES.where(ENTRIES.c.message_id.in_(some)))
     return sorted(found, key=lambda logged: logged.seq)
 
 
@@ -92,7 +99,7 @@ def of_chains_before(db: Connection, vault: Vault, chains: Sequence[str], seq: i
     """The entries of these chains below ``seq``, in ledger order."""
     found = list[Logged]()
     for some in chunks(chains):
-        query = _entries().where(ENTRIES.c.chain.in_(some), ENTRIES.c.seq < seq)
+        query = _ENTRIES.where(ENTRIES.c.chain.in_(some), ENTRIES.c.seq < seq)
         found += _open(db, vault, query)
     return sorted(found, key=lambda logged: logged.seq)
 
@@ -110,14 +117,10 @@ def newest_of(db: Connection, chain: str) -> int:
     return -1 if last is None else last
 
 
-def _entries() -> Select[Any]:
-    return select(ENTRIES, BODIES.c.sealed, BODIES.c.fits).join_from(
-        ENTRIES, BODIES, ENTRIES.c.seq == BODIES.c.seq, isouter=True
-    )
-
-
-def _open(db: Connection, vault: Vault, query: Select[Any]) -> list[Logged]:
-    rows = db.execute(query).all()
+def _open(
+    db: Connection, vault: Vault, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> list[Logged]:
+    rows = db.execute(query, values).all()
     ciphers = stored_ciphers(db, vault, list({row.chain for row in rows}))
     found = []
     for row in rows:

@@ -26,7 +26,7 @@ from services.ingest.sources import KNOWN
 from services.ingest.store import accepted, deliveries, refusals
 from shared.bus.envelope import Envelope, body_of, encode, traceparent
 from shared.canonical import sha256_hex
-from shared.db import checkpoint, reading, turn_to_write, writing
+from shared.db import asking, checkpoint, reading, turn_to_write, writing
 from shared.domain.event import Attachment, Event
 from shared.domain.schema import parse_instant, rfc3339
 from shared.domain.topics import TOPICS, Topic
@@ -90,13 +90,15 @@ def relay(deps: WorkerDeps) -> int:
         _mark_accepted(deps, confirmed)
         reached("ingest.marked")
         sent += len(confirmed)
-        if len(confirmed) < len(batch):
-            break  # The broker refused some: a defect of ours. Keep them, do not spin.
+        # More of them ring again. What the broker refused is a defect of ours: keep it, do not
+        # spin.
+        if len(confirmed) < BATCH:
+            break
     while refused := _next_refusals(deps):
         confirmed = _send(deps, refused)
         _mark_refusals(deps, [str(item.key) for item in confirmed])
         sent += len(confirmed)
-        if len(confirmed) < len(refused):
+        if len(confirmed) < BATCH:
             break
     return sent
 
@@ -136,13 +138,10 @@ def _send(deps: WorkerDeps, batch: Sequence[Reported]) -> list[Reported]:
 
 
 def _next_accepted(deps: WorkerDeps) -> list[Reported]:
-    unsent = (
-        select(accepted).where(accepted.c.sent_at.is_(None)).order_by(accepted.c.seq).limit(BATCH)
-    )
     with reading(deps.engine) as connection:
-        rows = [dict(row) for row in connection.execute(unsent).mappings()]
+        rows = [dict(row) for row in connection.execute(_UNSENT).mappings()]
         wanted = {row["delivery_id"] for row in rows}
-        found = connection.execute(select(deliveries).where(deliveries.c.id.in_(wanted)))
+        found = connection.execute(_DELIVERIES, {"ids": list(wanted)})
         reader = _Reader(deps=deps, rows={row["id"]: dict(row) for row in found.mappings()})
     return [Reported(key=row["seq"], envelope=_envelope(reader, row), row=row) for row in rows]
 
@@ -257,10 +256,9 @@ def _about(row: Row, topic: Topic, noun: Any) -> Envelope:
 
 
 def _next_refusals(deps: WorkerDeps) -> list[Reported]:
-    due = (refusals.c.sent_at.is_(None)) & (refusals.c.due_at <= rfc3339(deps.clock()))
-    query = select(refusals).where(due).order_by(refusals.c.due_at).limit(BATCH)
-    with reading(deps.engine) as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
+    with asking(deps.engine) as connection:
+        found = connection.execute(_DUE_REFUSALS, {"now": rfc3339(deps.clock())})
+        rows = [dict(row) for row in found.mappings()]
     return [Reported(key=row["id"], envelope=_refusal(row)) for row in rows]
 
 
@@ -310,6 +308,15 @@ def _mark_refusals(deps: WorkerDeps, keys: Sequence[str]) -> None:
         connection.execute(_SENT_REFUSAL, [{"id_": key, "at_": at} for key in keys])
 
 
+# Asked in every round: building a statement costs more than running it.
+_UNSENT = select(accepted).where(accepted.c.sent_at.is_(None)).order_by(accepted.c.seq).limit(BATCH)
+_DELIVERIES = select(deliveries).where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+_DUE_REFUSALS = (
+    select(refusals)
+    .where(refusals.c.sent_at.is_(None), refusals.c.due_at <= bindparam("now"))
+    .order_by(refusals.c.due_at)
+    .limit(BATCH)
+)
 _SENT_EVENT = (
     update(accepted)
     .where(accepted.c.seq == bindparam("seq_"))

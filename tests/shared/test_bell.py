@@ -155,9 +155,7 @@ def test_it_is_woken_again_after_the_listening_connection_was_killed(tmp_path: P
         engine.dispose()
 
 
-LISTENERS = (
-    "FROM pg_stat_activity WHERE query = 'LISTEN countersign' AND datname = current_database()"
-)
+LISTENERS = "FROM pg_stat_activity WHERE query = 'LISTEN countersign_classifier' AND datname = current_database()"
 
 
 def _asked(engine: Engine, query: str) -> list[Any]:

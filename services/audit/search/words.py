@@ -18,6 +18,7 @@ LONGEST_WORD = 64
 SHORTEST_CONTACT, LONGEST_REMEMBERED = 6, 2000
 SHORTEST_PHONE, LONGEST_PHONE = 7, 15
 _WORD = re.compile(r"[^\W_]+")
+_BETWEEN_WORDS = {code: " " for code in range(128) if not chr(code).isalnum()}
 _DIGIT = re.compile(r"[0-9]")
 _ANY_DIGIT = re.compile(r"\d")
 _NO_DIGIT = re.compile(r"[^0-9]+")
@@ -49,8 +50,13 @@ def fold(text: str) -> str:
 
 def words_of(text: str) -> list[str]:
     """The plain words of a text, in order."""
-    found = _WORD.findall(fold(text))
-    return [word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD] for word in found]
+    folded = fold(text)
+    # Of ASCII the pattern finds the same, four times as slowly.
+    is_plain = folded.isascii()
+    found = folded.translate(_BETWEEN_WORDS).split() if is_plain else _WORD.findall(folded)
+    if max(map(len, found), default=0) > LONGEST_WORD:
+        found = [word[:LONGEST_WORD] for word in found]
+    return found
 
 
 def emails_of(text: str) -> list[str]:
@@ -148,7 +154,8 @@ def spaced(tokens: Iterable[str]) -> str:
     """
     tokens = list(tokens)
     text = " ".join(tokens)
-    if text.count(" ") != len(tokens) - 1 or _BREAK_BUT_SPACE.search(text):
+    has_breaks = not text.isprintable() and _BREAK_BUT_SPACE.search(text)
+    if has_breaks or text.count(" ") != len(tokens) - 1:
         text = " ".join(_BREAK.sub("_", token) for token in tokens)
     return text.lower()
 
@@ -179,9 +186,11 @@ _remembered = lru_cache(maxsize=4096)(_contacts_in)
 
 def _wholes(text: str) -> Iterator[str]:
     if _DIGIT.search(text):
-        yield from dates_of(_lines_with_digits(text))
-        codes = _CODE.findall(_lines_with_digits(fold(text)))
-        yield from ("".join(_WORD.findall(code)) for code in codes)
+        lines = _lines_with_digits(text)
+        yield from dates_of(lines)
+        # Beyond ASCII, folding makes digits of what was none.
+        folded = lines.lower() if text.isascii() else _lines_with_digits(fold(text))
+        yield from ("".join(_WORD.findall(code)) for code in _CODE.findall(folded))
 
 
 def _lines_with_digits(text: str) -> str:
