@@ -253,7 +253,7 @@ class Pipedrive:
         for name, parent in PARENTS.items():
             if name in body and str(body[name]) not in self.records.get(parent, {}):
                 raise Refused(400, f"{name}: no such item")
-        return {"done": False, "due_date": None, "note": None, "type": "call", **body}
+        return {"done": False, "due_date": "", "note": "", "type": "call", **body}
 
     def _leads(self, request: Request) -> Response:
         """A list of v1, which counts what it gives."""
