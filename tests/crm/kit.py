@@ -332,6 +332,17 @@ class ConnectorCases(PathCases):
         assert stage.writer.task(stage.ref, change_id="c-2") is None
         assert stage.fake.effects() == len(asked)
 
+    def test_a_policy_lists_of_notes_and_tasks_only_what_the_crm_takes(self, stage: Stage) -> None:
+        crm, more = stage.ref.crm, 'reason = "For the tests."\nmode = "review"\nmax_length = 9\n'
+        text = "".join(
+            f'[fields.{crm}.{object_}.{name}]\ntype = "{type_}"\n{more}'
+            for object_, name, type_ in (("notes", "text", "text"), ("tasks", "subject", "text"))
+        )
+        policy = load_policy(text)
+        said = check_classes(policy, described({crm: stage.reader}, policy))
+        closed = [f"fields.{crm}.tasks.subject: this CRM takes no tasks"]
+        assert said == (closed if stage.no_tasks else [])
+
     def test_nothing_is_appended_to_nobody_or_elsewhere(self, stage: Stage) -> None:
         for crm, type_, id_ in (
             (stage.ref.crm, "invoices", stage.ref.id),

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from services.writer import acts, cards, schemas
 from services.writer.policy_watch import follow
 from services.writer.tables import pending_fields
+from services.writer.track_record import TrackRecord, track_records
 from shared.db import reading
 from shared.domain.decision import FieldVerdict, Reason
 from shared.domain.proposal import Evidence, FieldChange, ProposalKind
@@ -332,6 +333,10 @@ def test_a_note_at_stage_dry_run_is_not_written(tmp_path: Path) -> None:
         world.approve(card)
         assert settle(world, card) == "failed"
         assert world.change(card).rule == "dry-run"
+        with reading(world.worker.engine) as db:
+            policy = load_policy(world.worker.policy_file)
+            shown = track_records(db, policy, "demo")["notes", "text"]
+        assert shown == TrackRecord(decided=1, unedited=1, failed=0), "a step towards live"
 
 
 def test_nothing_is_tried_as_a_note_so_no_policy_can_say_so(world: World) -> None:
