@@ -122,6 +122,7 @@ def test_a_misbehaving_crm_gets_it_exactly_once(world: World, kind: str, fault: 
     assert settle(world, card) == "applied"
     assert in_crm(world, kind) == appended(kind, decided.change_id)
     assert world.topics().count("change.applied") == 1
+    assert world.last(Topic.CHANGE_APPLIED)["matches"] is True
 
 
 def test_an_effect_that_is_only_seen_later_is_not_made_twice(world: World) -> None:
