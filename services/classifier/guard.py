@@ -191,13 +191,10 @@ def _require_verbatim(
     rule: FieldRule, value: Scalar, evidence: Evidence | None, policy: Policy
 ) -> None:
     """What is appended stays: the sender's own words, and no link out of them."""
-    is_text = rule.type is ValueType.TEXT and isinstance(value, str)
-    if evidence is None or (is_text and value != evidence.quote):
+    text = str(value)
+    if evidence is None or (rule.type is ValueType.TEXT and text != evidence.quote):
         raise _Refused("ungrounded", "it is not, letter by letter, a passage of the message")
-    if (
-        isinstance(value, str)
-        and plain(value, len(value) + 1, own_domains=policy.company.domains)[1]
-    ):
+    if plain(text, len(text) + 1, own_domains=policy.company.domains)[1]:
         raise _Refused("not-allowed", "it holds a link or markup, which is never passed on")
 
 

@@ -11,19 +11,23 @@ import pytest
 from sqlalchemy import select
 
 from services.writer import acts, cards, schemas
+from services.writer.gate import change_of
+from services.writer.places import place_of, why_not_tried
 from services.writer.policy_watch import follow
 from services.writer.tables import pending_fields
 from services.writer.track_record import TrackRecord, track_records
+from services.writer.verdicts import verdicts_of
 from shared.db import reading
 from shared.domain.decision import FieldVerdict, Reason
 from shared.domain.proposal import Evidence, FieldChange, ProposalKind
 from shared.domain.record import RecordRef
 from shared.domain.topics import Topic
-from shared.errors import ConfigurationError, Conflict, NotApproved, NotFound
+from shared.errors import ConfigurationError, Conflict, NotApproved, NotFound, Rejected
 from shared.faultpoints import wire_killer
 from shared.policy import load_policy
 from tests.fakes.faulty_crm import Fault
 from tests.writer.test_apply import FAULTS, final, settle
+from tests.writer.trial_stage import LIVE, TRIAL, rehearsal
 from tests.writer.world import CONTACT, World, mail, phone_change, policy_text, running_world
 
 SENTENCE = "The new gate does not close.\nPlease send somebody on 2026-12-01."
@@ -212,17 +216,42 @@ def test_a_record_that_is_gone_gets_no_note_and_the_card_says_so(world: World) -
     assert in_crm(world, "note") == []
 
 
-class _Elsewhere:
-    """A reader to which one record has gone."""
+def test_a_note_whose_record_went_before_anybody_could_look_has_failed(world: World) -> None:
+    """The write was cut and nobody could look; then the record was gone, and all on it."""
+    card = propose(world, "task")
+    world.approve(card)
+    world.crm.faulty.script("POST", Fault(kind="cut"))
+    wire_killer(
+        lambda name: (
+            world.crm.faulty.script("GET", Fault(kind="cut"), Fault(kind="cut"))
+            if name == "apply.unknown"
+            else None
+        )
+    )
+    world.pump()
+    assert final(world, card) == "unknown"
+    wire_killer(None)
+    gone, linked = replace(CONTACT, id="4711"), world.worker
+    linked.readers["demo"] = _Elsewhere(linked.readers["demo"], gone)  # type: ignore[index]
+    linked.writers["demo"] = _Elsewhere(linked.writers["demo"], gone)  # type: ignore[index]
+    assert settle(world, card) == "failed"
+    assert world.change(card).rule == "record-gone"
 
-    def __init__(self, reader: Any, gone: RecordRef) -> None:
-        self._reader, self._gone = reader, gone
+
+class _Elsewhere:
+    """A connector to which one record has gone."""
+
+    def __init__(self, side: Any, gone: RecordRef) -> None:
+        self._side, self._gone = side, gone
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._side, name)
 
     def read(self, _: RecordRef) -> Any:
-        return self._reader.read(self._gone)
+        return self._side.read(self._gone)
+
+    def task(self, _: RecordRef, *, change_id: str) -> Any:
+        return self._side.task(self._gone, change_id=change_id)
 
 
 def test_notes_of_two_letters_stand_side_by_side_and_hold_no_field(world: World) -> None:
@@ -350,6 +379,17 @@ def test_nothing_is_tried_as_a_note_so_no_policy_can_say_so(world: World) -> Non
         from services.writer.policy_store import in_force
 
         assert "fields.demo.notes.text: at stage sandbox" in str(in_force(db).problem)
+
+
+def test_nothing_stands_in_for_a_note_where_people_are_tried(tmp_path: Path) -> None:
+    with rehearsal(tmp_path) as stage:
+        linked, dana = stage.world.worker, replace(CONTACT, crm=LIVE, id="51")
+        why = why_not_tried(LIVE, "notes", "text", linked)
+        assert "nothing that stands in for notes" in str(why)
+        note = stage.world.proposal(*NOTE, kind=ProposalKind.NOTE, record=dana)
+        change = change_of(note, verdicts_of(note, {}, load_policy("")), "c", "p", account=TRIAL)
+        with pytest.raises(Rejected, match="nothing that stands in for notes"):
+            place_of(change, linked)
 
 
 @pytest.mark.parametrize(
