@@ -57,6 +57,14 @@ def test_the_story_of_a_note_says_what_was_appended_and_by_whose_word(book: Book
     assert story.later == ()
 
 
+def test_a_later_note_on_the_same_record_changes_none_before_it(book: Book) -> None:
+    first, second = Customer(source="postmark"), Customer(source="zapier")
+    noted(book, first)
+    noted(book, second)
+    book.index()
+    assert tell(book.deps, chain_of(first), viewer="sue").later == ()
+
+
 def test_a_note_is_found_by_its_own_words(book: Book) -> None:
     noted(book, Customer())
     book.index()

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from services.writer import acts, cards, schemas
+from services.writer import acts, cards, schemas, store
 from services.writer.gate import change_of
 from services.writer.places import place_of, why_not_tried
 from services.writer.policy_watch import follow
+from services.writer.rows import card_rows
 from services.writer.tables import pending_fields
 from services.writer.track_record import TrackRecord, track_records
 from services.writer.verdicts import verdicts_of
@@ -146,6 +147,17 @@ def test_an_effect_that_is_only_seen_later_is_not_made_twice(world: World) -> No
     wire_killer(None)
     assert settle(world, card) == "applied"
     assert in_crm(world, "note") == appended("note", decided.change_id)
+
+
+def test_a_decision_signs_that_it_is_about_a_note_and_others_are_signed_as_before(
+    world: World,
+) -> None:
+    for card, appends in ((propose(world), "note"), (world.propose(phone_change()).id, None)):
+        world.approve(card)
+        with reading(world.worker.engine) as db:
+            [(decision, _)] = store.decisions_for(db, card)
+        assert decision.appends == appends
+        assert (b'"appends"' in decision.signed_bytes()) is (appends is not None)
 
 
 def test_a_persons_edits_of_the_record_stand_in_no_notes_way(world: World) -> None:
@@ -318,9 +330,6 @@ def test_a_note_for_the_wrong_customer_is_proposed_for_the_right_one(world: Worl
 
 
 def cards_of(world: World) -> list[Any]:
-    from services.writer import store
-    from services.writer.rows import card_rows
-
     with reading(world.worker.engine) as db:
         return list(card_rows(db, list(store.pending_rows(db)), world.clock.now))
 
