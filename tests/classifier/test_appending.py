@@ -201,7 +201,14 @@ def test_what_stands_in_the_record_alone_is_no_note_and_no_day() -> None:
     assert dropped(answer) == [("text", "ungrounded"), ("due", "ungrounded")]
 
 
-@pytest.mark.parametrize("words", ["See https://evil.example.org/x now.", "Look <b>here</b> now."])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "See https://evil.example.org/x now.",
+        "See www.evil.example.org/x now.",
+        "Look <b>here</b> now.",
+    ],
+)
 def test_no_link_and_no_markup_is_passed_on_in_a_note(words: str) -> None:
     answer = classified(given(note(words, words)), about(f"{LETTER} {words}"))
     assert answer.proposals == ()
