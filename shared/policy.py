@@ -17,7 +17,7 @@ from shared.domain.classification import Urgency
 from shared.domain.schema import Scalar
 from shared.errors import ConfigurationError
 from shared.office import Office, host_zone
-from shared.policy_file import INTENTS, WEEKDAYS, parse
+from shared.policy_file import APPENDED_FIELDS, INTENTS, WEEKDAYS, parse
 from shared.values import ValueType, fault, folded
 
 # Where an intent has no route of its own, a person sorts it.
@@ -268,7 +268,9 @@ def check_classes(policy: Policy, metadata: Metadata) -> list[str]:
         known = {field.name: field for field in described}
         for rule in policy.open_fields(crm, object_):
             field = known.get(rule.name)
-            if why := _closed_because(field):
+            if object_ in APPENDED_FIELDS and field is None:
+                problems.append(f"fields.{crm}.{object_}.{rule.name}: this CRM takes no {object_}")
+            elif why := _closed_because(field):
                 problems.append(f"fields.{crm}.{object_}.{rule.name}: {why}")
     return problems
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -37,6 +37,11 @@ INTENTS = (
 _NAME = validate.Regexp(r"^[A-Za-z][A-Za-z0-9_.-]{0,79}$", error="is no plain name")
 # A field of one's own may begin with a digit: Pipedrive's are forty hexadecimal signs.
 _FIELD = validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$", error="is no plain name")
+# What is appended to a record has these fields and no others, each of this type.
+APPENDED_FIELDS: Final = {
+    "notes": {"text": ValueType.TEXT},
+    "tasks": {"subject": ValueType.TEXT, "due": ValueType.DATE},
+}
 _CLOCK = validate.Regexp(r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", error="is no time like 09:00")
 _COUNT = validate.Range(min=0, max=1_000_000, error="must be from 0 to 1000000")
 _SOME = validate.Range(min=1, max=1_000_000, error="must be from 1 to 1000000")
@@ -197,7 +202,17 @@ def _cross_faults(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             for name, rule in rules.items():
                 at = f"fields.{crm}.{object_}.{name}"
                 faults += [(f"{at}.{key}", words) for key, words in _field_faults(rule)]
+                if object_ in APPENDED_FIELDS:
+                    faults += _appended_faults(at, object_, name, rule["type"])
     return faults
+
+
+def _appended_faults(at: str, object_: str, name: str, type_: str) -> Iterator[tuple[str, str]]:
+    known = APPENDED_FIELDS[object_]
+    if name not in known:
+        yield at, f"{object_} have no such field: {', '.join(known)}"
+    elif type_ != known[name]:
+        yield f"{at}.type", f"is {known[name]} for {object_}"
 
 
 def _office_faults(office: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

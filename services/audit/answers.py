@@ -9,7 +9,7 @@ from services.audit.masking import Mask
 from services.audit.reader import Logged
 from services.audit.search.index import Document, ValueChange
 from services.audit.telling import told
-from services.audit.telling_changes import trial_in
+from services.audit.telling_changes import appended, trial_in
 from services.audit.telling_events import Body, Told, maker_text, sender_text
 
 QUESTIONS = (
@@ -293,6 +293,8 @@ def _written(facts: Facts, later: Later) -> Given:
         texts.append(_UNKNOWN)
     elif facts.applied:
         still = "No later change of these fields is known, so it is still so."
+        if kind := appended(facts.applied.body):
+            still = f"A {kind} replaces nothing; whether it was taken away since is not watched."
         texts.append(f"It was changed again {len(later)} time(s) since." if later else still)
     return texts, seqs
 

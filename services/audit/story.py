@@ -19,6 +19,7 @@ from services.audit.search.index import Document, Page, ValueChange
 from services.audit.search.query import Query, key
 from services.audit.search.words import fold
 from services.audit.telling import told
+from services.audit.telling_changes import appended
 from services.audit.telling_events import Told, name_of
 from services.audit.unmasking import may_see
 from shared.db import reading
@@ -167,7 +168,7 @@ def _later(
     deps: Deps, record: str | None, facts: Facts, chain: str, mask: Mask
 ) -> tuple[Document, ...] | None:
     """What happened to the same record, in other chains, after the last entry of this one."""
-    if record is None or facts.applied is None:
+    if record is None or facts.applied is None or appended(facts.applied.body):
         return ()
     written, fields = facts.applied.seq, {change.name for change in facts.written}
     terms = (key(f"r={fold(record)}"),)

@@ -45,16 +45,17 @@ def _opened(body: Body, who: str) -> Told:
 def _decided(body: Body, _: str) -> Told:
     verdicts = [field["verdict"] for field in body["fields"]]
     who, rejected = body["approver"], body["verdict"] == "rejected"
+    what = body.get("appends") or "proposal"
     if rejected:
         reason = (body.get("reason") or "no reason").replace("_", " ")
-        sentence = f"{who} rejected the proposal: {reason}."
+        sentence = f"{who} rejected the {what}: {reason}."
     else:
         parts = [
             f"{verdicts.count(verdict)} {word}"
             for verdict, word in _VERDICTS.items()
             if verdict in verdicts
         ]
-        act = "promoted what was tried" if body.get("promotes") else "approved the proposal"
+        act = "promoted what was tried" if body.get("promotes") else f"approved the {what}"
         sentence = f"{who} {act} after {_seconds(body)}: {', '.join(parts)}."
     edited = "edited" in verdicts and not rejected
     return Told(
@@ -83,6 +84,12 @@ def trial_in(body: Body) -> str | None:
     return None if account is None or account == body["record"]["crm"] else str(account)
 
 
+def appended(body: Body) -> str | None:
+    """Note or task where a message about a change speaks of one."""
+    kind = body.get("kind")
+    return str(kind) if kind in {"note", "task"} else None
+
+
 def _seconds(body: Body) -> str:
     seconds = body.get("seconds", 0)
     return f"{seconds} second{'' if seconds == 1 else 's'} on the card"
@@ -91,6 +98,8 @@ def _seconds(body: Body) -> str:
 def _intended(body: Body, _: str) -> Told:
     end = f"tried in {account}" if (account := trial_in(body)) else "written"
     what = "What was tried for" if body.get("promotes") else "A permitted change to"
+    if kind := appended(body):
+        what, end = f"A permitted {kind} for", "appended"
     return Told(
         sentence=f"{what} {record_text(body['record'])} is about to be {end}.",
         changes=value_changes(body["fields"], name="name"),
@@ -112,6 +121,8 @@ def _applied(body: Body, who: str) -> Told:
     end = "the read-back matches" if same else "the CRM altered a value: see the read-back"
     record, account = record_text(body["record"]), trial_in(body)
     done = f"{record} was written and read back"
+    if kind := appended(body):
+        done = f"The {kind} was appended to {record} and read back"
     if account is not None:
         done = f"Tried in {account} as {record_text(body['stand_in'])}, and read back, for {record}"
     return Told(
@@ -140,8 +151,11 @@ def _done_by_hand(body: Body, who: str) -> Told:
 
 def _change_failed(body: Body, _: str) -> Told:
     done = f"tried in {account}" if (account := trial_in(body)) else "written"
+    what = "change to"
+    if kind := appended(body):
+        what, done = f"{kind} for", "appended"
     return Told(
-        sentence=f"The change to {record_text(body['record'])} was not {done}: {body['rule']}.",
+        sentence=f"The {what} {record_text(body['record'])} was not {done}: {body['rule']}.",
         excerpt=f"{body['detail']}\n{body['advice']}",
         outcome="failed",
         tone="bad",
@@ -166,12 +180,13 @@ def _stale(body: Body, _: str) -> Told:
 
 def _unknown(body: Body, _: str) -> Told:
     record, account = record_text(body["record"]), trial_in(body)
+    sentence = f"It is not known yet whether {record} was written."
+    if account:
+        sentence = f"It is not known yet how the trial in {account} for {record} ended."
+    elif kind := appended(body):
+        sentence = f"It is not known yet whether the {kind} was appended to {record}."
     return Told(
-        sentence=(
-            f"It is not known yet how the trial in {account} for {record} ended."
-            if account
-            else f"It is not known yet whether {record} was written."
-        ),
+        sentence=sentence,
         excerpt=body["detail"],
         outcome="unknown",
         tone="wait",

@@ -142,13 +142,21 @@ def _rejected(body: Body, _: str) -> Told:
     )
 
 
+def _amount(proposals: list[Body]) -> str:
+    """``2 changes to``, ``a note for``, ``1 change to, and a note for``."""
+    added = [str(one["kind"]) for one in proposals if one["kind"] in {"note", "task"}]
+    number = sum(len(one["fields"]) for one in proposals if one["kind"] not in added)
+    changes = [f"{_count(number, 'change')} to"] if number or not added else []
+    notes = [f"{' and '.join(f'a {kind}' for kind in added)} for"] if added else []
+    return ", and ".join([*changes, *notes])
+
+
 def _classified(body: Body, _: str) -> Told:
     proposals, maker = body.get("proposals") or [], maker_text(body["maker"])
     outcome = body["outcome"]
     if outcome == "proposed":
-        number = sum(len(proposal["fields"]) for proposal in proposals)
         records = ", ".join(dict.fromkeys(record_text(p["record"]) for p in proposals))
-        sentence = f"{maker} proposed {_count(number, 'change')} to {records}."
+        sentence = f"{maker} proposed {_amount(proposals)} {records}."
     elif outcome == "nothing_to_do":
         sentence = f"{maker} found nothing to do."
     else:

@@ -19,6 +19,8 @@ MAX_FIELDS = 8
 
 # A model never names a record: it points at the one it was shown, or at a new draft.
 MATCHED, NEW = "record", "new"
+# What the answer would append to the record that it was shown.
+NOTE, TASK = "note", "task"
 # Names of sources that are no part of the event: the header and the CRM reading.
 SENDER, READING = "@sender", "@record"
 
@@ -200,7 +202,9 @@ def texts_schema() -> dict[str, Any]:
     return _table(_TEXTS)
 
 
-def json_schema(routes: list[str], field_names: list[str], parts: list[str]) -> dict[str, Any]:
+def json_schema(
+    routes: list[str], field_names: list[str], parts: list[str], handles: list[str]
+) -> dict[str, Any]:
     """The shape of `Answer` for structured output, closed over what may be named."""
     suggestion = _table(
         {
@@ -210,9 +214,7 @@ def json_schema(routes: list[str], field_names: list[str], parts: list[str]) -> 
             "quote": _TEXT,
         }
     )
-    draft = _table(
-        {"record": _choice([MATCHED, NEW]), "fields": {"type": "array", "items": suggestion}}
-    )
+    draft = _table({"record": _choice(handles), "fields": {"type": "array", "items": suggestion}})
     return _table(
         {
             "outcome": _choice([outcome.value for outcome in Outcome]),

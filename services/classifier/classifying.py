@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from services.classifier import drafts
 from services.classifier.answer import Answer
 from services.classifier.asking import Asked
 from services.classifier.context import Context
-from services.classifier.guard import Admitted, Subject, admissible
+from services.classifier.guard import Admitted, Dropped, Subject, admissible, appending
 from services.classifier.plain import one_line, only_known_addresses, plain
 from services.classifier.rules import MAKER
 from services.classifier.shortcuts import Shortcut
@@ -20,7 +20,7 @@ from shared.crm import Reader
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome, Step, Urgency
 from shared.domain.event import Event, EventKind
-from shared.domain.proposal import FieldChange, Maker, Proposal, ProposalKind
+from shared.domain.proposal import SUBSTANCE, FieldChange, Maker, Proposal, ProposalKind
 from shared.domain.record import Reading, RecordRef, RecordRefSchema
 from shared.domain.schema import dump
 from shared.domain.topics import Topic
@@ -28,8 +28,9 @@ from shared.office import add_working
 from shared.policy import FALLBACK_ROUTE, Policy
 
 DRAFTS, NEW_ID = "drafts", "new"
-# Without a last name a draft cannot be told apart from any other.
-_NEEDED_FOR_DRAFT = "last_name"
+# Without a last name a draft cannot be told apart from any other, and without its words a note is
+# none.
+_NEEDED: Mapping[ProposalKind, str] = {ProposalKind.DRAFT: "last_name", **SUBSTANCE}
 _NAMES = ("first_name", "last_name", "company")
 
 
@@ -149,22 +150,21 @@ def answered(
     follows: str | None = None,
 ) -> Classification:
     """What of an answer passes the guard, with everything that was read, asked and dropped."""
-    admitted = _whole(admissible(answer, subject), subject)
+    subjects = (subject, *appending(subject))
+    admitted = [_whole(admissible(answer, one), one) for one in subjects]
     flags = [*answer.flags, *([asked.flag] if asked.flag else [])]
     if subject.event.sender is not None and subject.event.sender.verified == "unverified":
         flags.append("unverified_sender")
-    if any(one.rule != "unchanged" for one in admitted.dropped):
+    if any(one.rule != "unchanged" for of in admitted for one in of.dropped):
         flags.append("dropped_values")
     texts, links_gone = _texts(answer, subject)
     if links_gone:
         flags.append("links_removed")
-    proposals: tuple[Proposal, ...] = ()
-    if admitted.fields:
-        proposals = (
-            _proposal(
-                admitted.fields, subject, now, maker, tuple(flags), round_=round_, follows=follows
-            ),
-        )
+    proposals = tuple(
+        _proposal(of.fields, one, now, maker, tuple(flags), round_=round_, follows=follows)
+        for one, of in zip(subjects, admitted, strict=True)
+        if of.fields
+    )
     is_known_route = answer.route in subject.policy.routes
     return replace(
         texts,
@@ -177,16 +177,19 @@ def answered(
         reading=context.reading,
         candidates=context.candidates,
         flags=tuple(dict.fromkeys(flags)),
-        steps=(*_reads(context, now), *asked.steps, *_drops(admitted, subject, now)),
+        steps=(*_reads(context, now), *asked.steps, *_drops(_all(admitted), subject, now)),
     )
 
 
 def _whole(admitted: Admitted, subject: Subject) -> Admitted:
-    """A draft needs a name; without one there is nothing to promote."""
+    """A draft needs a name, a note its text: without it there is nothing to propose."""
     names = {field.field for field in admitted.fields}
-    if subject.kind is ProposalKind.DRAFT and _NEEDED_FOR_DRAFT not in names:
-        return replace(admitted, fields=())
-    return admitted
+    needed = _NEEDED.get(subject.kind)
+    return admitted if needed is None or needed in names else replace(admitted, fields=())
+
+
+def _all(admitted: list[Admitted]) -> list[Dropped]:
+    return [one for of in admitted for one in of.dropped]
 
 
 def _outcome(answer: Answer, context: Context, *, has_fields: bool) -> Outcome:
@@ -255,10 +258,11 @@ def _proposal(
 ) -> Proposal:
     target, policy, event = subject.target, subject.policy, subject.event
     assert target is not None, "the guard lets nothing through without a record"
-    rules = [policy.rule(target.crm, target.type, field.field) for field in fields]
+    rules = [policy.rule(target.crm, subject.object, field.field) for field in fields]
+    about = f"{target}/{subject.object}" if subject.kind.appends else str(target)
     hours = min(rule.expiry_hours for rule in rules if rule is not None)
     return Proposal(
-        id=ids.proposal_id(event.id, str(target), round_),
+        id=ids.proposal_id(event.id, about, round_),
         event_id=event.id,
         kind=subject.kind,
         record=target,
@@ -295,9 +299,9 @@ def _reads(context: Context, now: datetime) -> Iterator[Step]:
         yield Step(topic=str(Topic.RECORD_READ), at=now, data=data)
 
 
-def _drops(admitted: Admitted, subject: Subject, now: datetime) -> Iterator[Step]:
+def _drops(dropped: list[Dropped], subject: Subject, now: datetime) -> Iterator[Step]:
     record = dump(RecordRefSchema, subject.target) if subject.target else None
-    for one in admitted.dropped[:40]:
+    for one in dropped[:40]:
         data = {
             "record": record,
             "field": one.field[:80],

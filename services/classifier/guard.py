@@ -8,19 +8,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
-from services.classifier.answer import MATCHED, MAX_FIELDS, NEW, READING, SENDER, Answer, Suggestion
+from services.classifier.answer import (
+    MATCHED,
+    MAX_FIELDS,
+    NEW,
+    NOTE,
+    READING,
+    SENDER,
+    TASK,
+    Answer,
+    Suggestion,
+)
 from services.classifier.confidence import confidence
+from services.classifier.plain import plain
 from shared.domain.event import Event
-from shared.domain.proposal import Evidence, FieldChange, ProposalKind
+from shared.domain.proposal import Evidence, FieldChange, ProposalKind, object_of
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
 from shared.policy import FieldRule, Policy, check
 from shared.values import ValueType, email_key, folded, has_control, normal, phone_key
 
 MAX_QUOTE = 600
+# How an answer points at what it is about.
+_HANDLES: Mapping[ProposalKind, str] = {
+    ProposalKind.UPDATE: MATCHED,
+    ProposalKind.DRAFT: NEW,
+    ProposalKind.NOTE: NOTE,
+    ProposalKind.TASK: TASK,
+}
 _DIGITS = re.compile(r"\+?\(?\d[\d\s()./\u00a0-]{4,}\d")
 _ADDRESS = re.compile(r"[^\s<>()\[\]\",;:]+@[^\s<>()\[\]\",;:]+\w")
 _ISO_DATE = re.compile(r"\b(\d{4})-(\d{1,2})-(\d{1,2})\b")
@@ -44,9 +62,14 @@ class Subject:
     reading: Reading | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def object(self) -> str:
+        """Whose fields the policy is asked for; empty without a record."""
+        return object_of(self.kind, self.target) if self.target else ""
+
     def own(self, word: str) -> str:
         """What the record calls the field that we call ``word``."""
-        return word if self.kind is ProposalKind.DRAFT else self.names.get(word, word)
+        return self.names.get(word, word) if self.kind is ProposalKind.UPDATE else word
 
     def word(self, name: str) -> str:
         """Our word for a field of the record, or its own name."""
@@ -55,7 +78,7 @@ class Subject:
     def rule(self, word: str) -> FieldRule | None:
         """What the policy says of the field that we call ``word``."""
         target = self.target
-        return self.policy.rule(target.crm, target.type, self.own(word)) if target else None
+        return self.policy.rule(target.crm, self.object, self.own(word)) if target else None
 
     def held(self, word: str) -> Scalar:
         """What the record that was read holds in the field that we call ``word``."""
@@ -87,11 +110,24 @@ class _Refused(Exception):
         self.detail = detail
 
 
+def appending(subject: Subject) -> tuple[Subject, ...]:
+    """The same, as what a note or a task would be about."""
+    kinds = (ProposalKind.NOTE, ProposalKind.TASK)
+    return tuple(replace(subject, kind=kind) for kind in kinds)
+
+
 def admissible(answer: Answer, subject: Subject) -> Admitted:
-    """The part of ``answer`` that may be shown to a person as a proposal."""
+    """The part of ``answer`` that may be shown to a person as a proposal about ``subject``.
+
+    Notes and tasks are subjects of their own (`appending`).
+    """
     admitted: dict[str, FieldChange] = {}
     dropped: list[Dropped] = []
     for draft in answer.proposals:
+        if (draft.handle in {NOTE, TASK} or subject.kind.appends) and (
+            draft.handle != _HANDLES[subject.kind]
+        ):
+            continue
         for suggestion in draft.fields:
             try:
                 _right_record(draft.handle, subject)
@@ -113,8 +149,9 @@ def _dropped(suggestion: Suggestion, refusal: _Refused) -> Dropped:
 def _right_record(handle: str, subject: Subject) -> None:
     if subject.target is None:
         raise _Refused("wrong-record", "no single record is meant by this event")
-    meant = NEW if subject.kind is ProposalKind.DRAFT else MATCHED
-    if handle != meant:
+    if subject.kind.appends and subject.reading is None:
+        raise _Refused("wrong-record", f"there is no record yet that a {handle} could belong to")
+    if handle != _HANDLES[subject.kind]:
         raise _Refused("wrong-record", "the answer points at another record")
 
 
@@ -131,12 +168,16 @@ def _has_room(change: FieldChange, admitted: dict[str, FieldChange]) -> None:
 def _change(suggestion: Suggestion, subject: Subject) -> FieldChange:
     target = subject.target
     assert target is not None, "_right_record comes first"
-    rule = subject.policy.rule(target.crm, target.type, suggestion.field)
+    rule = subject.policy.rule(target.crm, subject.object, suggestion.field)
     if rule is None or not rule.is_open:
         raise _Refused("not-listed", "the policy does not open this field")
     value = _well_formed(rule, suggestion.value, subject.policy.company.region)
     evidence, basis = _grounds(rule, value, suggestion, subject)
-    before = None if subject.reading is None else subject.reading.fields.get(rule.name)
+    if subject.kind.appends:
+        _require_verbatim(rule, value, evidence, subject.policy)
+    before = None
+    if subject.reading is not None and not subject.kind.appends:
+        before = subject.reading.fields.get(rule.name)
     region = subject.policy.company.region
     if normal(rule.type, before, region) == normal(rule.type, value, region):
         raise _Refused("unchanged", "the CRM holds this value already")
@@ -144,6 +185,17 @@ def _change(suggestion: Suggestion, subject: Subject) -> FieldChange:
     return FieldChange(
         field=rule.name, before=before, after=value, evidence=evidence, confidence=points
     )
+
+
+def _require_verbatim(
+    rule: FieldRule, value: Scalar, evidence: Evidence | None, policy: Policy
+) -> None:
+    """What is appended stays: the sender's own words, and no link out of them."""
+    text = str(value)
+    if evidence is None or (rule.type is ValueType.TEXT and text != evidence.quote):
+        raise _Refused("ungrounded", "it is not, letter by letter, a passage of the message")
+    if plain(text, len(text) + 1, own_domains=policy.company.domains)[1]:
+        raise _Refused("not-allowed", "it holds a link or markup, which is never passed on")
 
 
 def _well_formed(rule: FieldRule, value: Scalar, region: str) -> Scalar:
@@ -174,19 +226,20 @@ def _grounds(
         if not _stands_in_reading(rule, value, subject):
             raise _Refused("ungrounded", "the record that was read does not say this")
         return None, "record"
-    evidence = _located(suggestion, subject.event)
+    longest = (rule.max_length or 0) if subject.kind.appends else 0
+    evidence = _located(suggestion, subject.event, max(longest, MAX_QUOTE))
     if not stands_in(rule, value, evidence.quote, region):
         raise _Refused("ungrounded", "the quoted words do not hold this value")
     return evidence, suggestion.basis
 
 
-def _located(suggestion: Suggestion, event: Event) -> Evidence:
+def _located(suggestion: Suggestion, event: Event, longest: int) -> Evidence:
     """The exact slice of the event that was quoted."""
     text = event.parts.get(suggestion.part)
     quote = suggestion.quote
     if text is None:
         raise _Refused("ungrounded", "the event has no such part")
-    if not quote.strip() or len(quote) > MAX_QUOTE:
+    if not quote.strip() or len(quote) > longest:
         raise _Refused("ungrounded", "the quote is empty or too long")
     start = suggestion.start if suggestion.start is not None else text.find(quote)
     if start < 0 or text[start : start + len(quote)] != quote:
@@ -205,7 +258,7 @@ def stands_in(rule: FieldRule, value: Scalar, quote: str, region: str) -> bool:
         key = email_key(str(value))
         return any(email_key(match[0].strip(".'")) == key for match in _ADDRESS.finditer(quote))
     if rule.type is ValueType.DATE:
-        return str(value) in set(_dates(quote))
+        return str(value) in set(dates_in(quote))
     if rule.type in {ValueType.ENUM, ValueType.BOOLEAN}:
         name = str(value).lower() if isinstance(value, bool) else str(value)
         return any(holds_words(quote, words) for words in (name, *rule.words.get(name, ())))
@@ -227,7 +280,7 @@ def holds_words(text: str, words: str) -> bool:
     return False
 
 
-def _dates(text: str) -> list[str]:
+def dates_in(text: str) -> list[str]:
     """All readings of the dates in a text: 3/4/2026 is both the third of April and 4 March."""
     triples = [(m[1], m[2], m[3]) for m in _ISO_DATE.finditer(text)]
     for match in _DOT_DATE.finditer(text):

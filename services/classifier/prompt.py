@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from string import Template
 from typing import Any
 
 from services.classifier.answer import MATCHED, NEW, json_schema, texts_schema
-from services.classifier.guard import Subject
+from services.classifier.guard import Subject, appending
 from services.classifier.intents import own_words
 from shared.canonical import sha256_hex
 from shared.domain.proposal import ProposalKind
@@ -18,6 +19,20 @@ from shared.domain.proposal import ProposalKind
 FOLDER = Path(__file__).parent / "prompts"
 CURRENT = "classify.v1"
 ASSIST = "assist.v1"
+# What is added to the question where the policy opens notes and tasks.
+_APPENDED: Mapping[str, str] = {
+    "note": (
+        '\n- One more proposal, for the record "note", where a colleague should find the sender\'s'
+        ' words in the\n  history of the customer: one field "text", whose value and quote are the'
+        " same passage of one part,\n  copied character by character, without greeting and without"
+        " links."
+    ),
+    "task": (
+        '\n- One more proposal, for the record "task", where somebody has to act: a field'
+        ' "subject", whose value and\n  quote are the same single sentence, copied character by'
+        ' character; and "due" only if that sentence\n  names the day, with the sentence as quote.'
+    ),
+}
 LONGEST_PART = 12_000
 LONGEST_NOTE = 300
 MOST_NOTES = 10
@@ -48,9 +63,17 @@ def prompt_for(subject: Subject, canary: str, note: str | None = None) -> Prompt
     fields = _fields(subject)
     routes = sorted(subject.policy.routes)
     handle = NEW if subject.kind is ProposalKind.DRAFT else MATCHED
-    words = {"routes": ", ".join(routes), "fields": ", ".join(fields) or "none", "handle": handle}
+    appended = {one.kind.value: _fields(one) for one in _appending(subject)}
+    words = {
+        "routes": ", ".join(routes),
+        "fields": ", ".join(fields) or "none",
+        "handle": handle,
+        "appended": "".join(_APPENDED[kind] for kind, names in appended.items() if names),
+    }
     parts = sorted(own_words(subject.event.parts))
-    schema = json_schema(routes, fields, parts)
+    handles = [MATCHED, NEW, *(kind for kind, names in appended.items() if names)]
+    named = dict.fromkeys([*fields, *(name for names in appended.values() for name in names)])
+    schema = json_schema(routes, list(named), parts, handles)
     return _prompt(CURRENT, words, _document(subject, fields, note), schema, canary)
 
 
@@ -79,7 +102,12 @@ def _prompt(
 def _fields(subject: Subject) -> list[str]:
     if subject.target is None:
         return []
-    return [r.name for r in subject.policy.open_fields(subject.target.crm, subject.target.type)]
+    return [r.name for r in subject.policy.open_fields(subject.target.crm, subject.object)]
+
+
+def _appending(subject: Subject) -> tuple[Subject, ...]:
+    """Notes and tasks hang on a record that is there."""
+    return appending(subject) if subject.reading is not None else ()
 
 
 def _document(subject: Subject, fields: list[str], note: str | None) -> dict[str, Any]:

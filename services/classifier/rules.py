@@ -6,13 +6,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from services.classifier import drafts
-from services.classifier.answer import MATCHED, NEW, SENDER, Answer, Draft, Suggestion
+from services.classifier.answer import (
+    MATCHED,
+    NEW,
+    NOTE,
+    SENDER,
+    TASK,
+    Answer,
+    Draft,
+    Suggestion,
+)
 from services.classifier.cues import Role
 from services.classifier.extract import Found, addresses, channel, emails, employment, phones
 from services.classifier.forms import form_values
-from services.classifier.guard import Subject
+from services.classifier.guard import Subject, appending, dates_in
 from services.classifier.intents import intent_of, is_urgent, language_of, own_words
 from services.classifier.names import first_name, introduced, signed, split_name
+from services.classifier.passages import Passage, passage_of, plainest
 from shared.domain.classification import Outcome, Urgency
 from shared.domain.event import EventKind
 from shared.domain.proposal import Maker, ProposalKind
@@ -31,6 +41,10 @@ _REPLACES = frozenset({"replaced", "stated", "form"})
 _STRENGTH = ("replaced", "form", "stated", "header", "reach", "signature", "mentioned")
 _NOTHING = frozenset({"auto_reply", "spam", "thanks", "record_change"})
 _NEED_MORE = frozenset({"complaint", "cancellation", "unsubscribe", "invoice", "appointment"})
+# What a note is made of, and a task, where the policy opens them.
+_NOTED = frozenset({"complaint", "appointment", "cancellation"})
+_TASKS = frozenset({"complaint", "appointment"})
+_LONGEST_NOTE = 2000
 
 
 def answer_by_rules(subject: Subject) -> Answer:
@@ -62,7 +76,49 @@ def answer_by_rules(subject: Subject) -> Answer:
         reason=_reason(intent, has_fields=bool(fields), kind=subject.kind),
         reply_draft=drafts.reply_to(intent, language, name, changed, policy.company.name),
         next_steps=drafts.next_steps(intent, reading),
-        proposals=(Draft(handle=handle, fields=fields),) if fields else (),
+        proposals=(
+            *((Draft(handle=handle, fields=fields),) if fields else ()),
+            *_appended(subject, intent),
+        ),
+    )
+
+
+def _appended(subject: Subject, intent: str) -> Iterator[Draft]:
+    """What the record should remember of a letter, and who should act: the sender's own words."""
+    note, task = appending(subject)
+    if subject.reading is None or subject.event.kind is EventKind.RECORD_CHANGE:
+        return
+    rule = note.rule("text")
+    if intent in _NOTED and rule is not None and rule.is_open:
+        longest = rule.max_length or _LONGEST_NOTE
+        find = passage_of if rule.multiline else plainest
+        if passage := find(subject.event.parts, intent, longest):
+            yield Draft(handle=NOTE, fields=(_verbatim("text", passage.text, passage),))
+    rule = task.rule("subject")
+    if intent in _TASKS and rule is not None and rule.is_open:
+        longest = rule.max_length or _LONGEST_NOTE
+        if passage := plainest(subject.event.parts, intent, longest):
+            fields = [_verbatim("subject", passage.text, passage), *_due(task, passage)]
+            yield Draft(handle=TASK, fields=tuple(fields))
+
+
+def _due(task: Subject, passage: Passage) -> Iterator[Suggestion]:
+    """The one day that the sentence names, where it lies ahead and can be read in one way alone."""
+    rule, days = task.rule("due"), set(dates_in(passage.text))
+    if rule is not None and rule.is_open and len(days) == 1:
+        [day] = days
+        if day >= task.event.received_at.date().isoformat():
+            yield _verbatim("due", day, passage)
+
+
+def _verbatim(field: str, value: str, passage: Passage) -> Suggestion:
+    return Suggestion(
+        field=field,
+        value=value,
+        part=passage.part,
+        quote=passage.text,
+        basis="mentioned",
+        start=passage.start,
     )
 
 

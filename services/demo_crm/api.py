@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.routing import Rule
 from werkzeug.wrappers import Request
 
-from services.demo_crm.objects import FIELDS, STAGES, Refused, writable_by_integrations
-from services.demo_crm.store import INTEGRATION, SEARCH_KEYS, Author, Entry, Record, Store
+from services.demo_crm.objects import FIELDS, STAGES, Refused, is_date, writable_by_integrations
+from services.demo_crm.store import INTEGRATION, SEARCH_KEYS, Author, Entry, Record, Store, Task
 from shared.crm.duplicates import likely_duplicates, phone_key
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 _LIVE = "/api/<any(contacts, deals):record_type>/<record_id>"
 _READ_SCOPES = ("contacts:read", "deals:read", "drafts:read")
-_WRITE_SCOPES = ("contacts:write", "deals:write", "drafts:write", "notes:write")
+_WRITE_SCOPES = ("contacts:write", "deals:write", "drafts:write", "notes:write", "tasks:write")
 _JSON = ("Content-Type", "application/json")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _PAGE = 500
 _LONGEST_NOTE = 10_000
+_LONGEST_SUBJECT = 250
 _SINCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _CANDIDATE_FIELDS = ("first_name", "last_name", "email", "phone", "company")
 
@@ -47,8 +48,10 @@ RULES = [
         ("GET", "/api/<any(contacts, deals):record_type>", "newest"),
         ("GET", "/api/<any(contacts, deals, drafts):record_type>/<record_id>", "read"),
         ("GET", "/api/<any(contacts, deals, drafts):record_type>/<record_id>/history", "history"),
+        ("GET", f"{_LIVE}/tasks", "tasks"),
         ("PATCH", _LIVE, "update"),
         ("POST", "/api/notes", "add_note"),
+        ("POST", "/api/tasks", "add_task"),
         ("POST", "/api/drafts", "propose"),
         ("POST", "/api/drafts/<draft_id>/promote", "promote"),
         ("POST", "/api/drafts/<draft_id>/discard", "discard"),
@@ -167,6 +170,9 @@ class Api:
         more = entries[-1].seq if len(entries) == _PAGE else None
         return {"changes": [asdict(entry) for entry in entries], "next": more}
 
+    def _tasks(self, _request: Request, record_type: str, record_id: str) -> dict[str, Any]:
+        return {"results": [_task(task) for task in self._store.tasks_of(record_type, record_id)]}
+
     def _drafts(self, _request: Request) -> dict[str, Any]:
         return {"results": [self._shown(draft) for draft in self._store.all("drafts")]}
 
@@ -175,7 +181,7 @@ class Api:
     ) -> tuple[int, dict[str, Any]]:
         body = _body(request)
         change_id = _text_of(body, "change_id", 200)
-        status = 201 if endpoint in {"add_note", "propose"} else 200
+        status = 201 if endpoint in {"add_note", "add_task", "propose"} else 200
 
         def act() -> dict[str, Any]:
             author = Author(name=INTEGRATION, change_id=change_id)
@@ -207,11 +213,17 @@ class Api:
     def _add_note(
         self, _request: Request, body: Mapping[str, Any], author: Author
     ) -> dict[str, Any]:
-        record_type, record_id = _text_of(body, "type", 20), _text_of(body, "id", 40)
-        if record_type not in STAGES:
-            raise Refused(422, "not_valid", f"notes belong to {' or '.join(STAGES)}")
         text = _text_of(body, "text", _LONGEST_NOTE)
-        return _note(self._store.add_note(record_type, record_id, text, author))
+        return _note(self._store.add_note(*_parent_of(body), text, author))
+
+    def _add_task(
+        self, _request: Request, body: Mapping[str, Any], author: Author
+    ) -> dict[str, Any]:
+        """``subject``, and ``due``: a day, or nothing."""
+        subject, due = _text_of(body, "subject", _LONGEST_SUBJECT), body.get("due")
+        if due is not None and not (isinstance(due, str) and is_date(due)):
+            raise Refused(422, "not_valid", "due is a date like 2026-11-23, or null")
+        return _task(self._store.add_task(*_parent_of(body), subject, due, author))
 
     def _propose(
         self, _request: Request, body: Mapping[str, Any], author: Author
@@ -278,6 +290,27 @@ def _note(entry: Entry) -> dict[str, Any]:
         "author": entry.author,
         "change_id": entry.change_id,
     }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    entry = task.entry
+    return {
+        "id": f"t-{entry.seq}",
+        "record": {"type": entry.type, "id": entry.id},
+        "subject": entry.new,
+        "due": task.due,
+        "at": entry.at,
+        "author": entry.author,
+        "change_id": entry.change_id,
+    }
+
+
+def _parent_of(body: Mapping[str, Any]) -> tuple[str, str]:
+    """Type and id of the live record that a note or task belongs to. Raises `Refused` 422."""
+    record_type, record_id = _text_of(body, "type", 20), _text_of(body, "id", 40)
+    if record_type not in STAGES:
+        raise Refused(422, "not_valid", f"notes and tasks belong to {' or '.join(STAGES)}")
+    return record_type, record_id
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS history (
 CREATE INDEX IF NOT EXISTS history_record ON history (type, id, seq);
 CREATE INDEX IF NOT EXISTS history_author ON history (author, seq);
 CREATE INDEX IF NOT EXISTS history_change ON history (change_id) WHERE change_id IS NOT NULL;
+CREATE TABLE IF NOT EXISTS task (seq INTEGER PRIMARY KEY, due TEXT);
 CREATE TABLE IF NOT EXISTS answered (
     change_id TEXT NOT NULL, act TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (change_id, act)
 ) WITHOUT ROWID;

@@ -168,7 +168,7 @@ def _fault(field: Field, text: str) -> str | None:
         return f"is longer than {field.max_length} characters"
     if field.choices is not None and text not in field.choices:
         return f"is none of {', '.join(field.choices)}"
-    if field.type == "date" and not _is_date(text):
+    if field.type == "date" and not is_date(text):
         return "is not a date like 2026-11-23"
     pattern = _PATTERNS.get(field.type)
     if text and pattern is not None and not pattern.fullmatch(text):
@@ -176,7 +176,7 @@ def _fault(field: Field, text: str) -> str | None:
     return None
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:

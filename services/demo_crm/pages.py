@@ -105,6 +105,7 @@ class Pages:
             fields=FIELDS[record_type],
             past=_past_by_field(entries),
             notes=[entry for entry in entries if entry.kind == "note"],
+            tasks=self._store.tasks_of(record_type, record_id),
             timeline=entries,
             deals=self._store.deals_of(record_id) if record_type == "contacts" else [],
             deal_fields=FIELDS["deals"],

@@ -55,7 +55,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of history: ``kind`` is field, note or created."""
+    """One line of history: ``kind`` is field, note, task (``new`` is its subject) or created."""
 
     seq: int
     type: str
@@ -67,6 +67,14 @@ class Entry:
     at: str
     author: str
     change_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What somebody has to do about a record; ``due`` is a day such as 2026-11-30."""
+
+    entry: Entry
+    due: str | None
 
 
 Announce = Callable[[sqlite3.Connection, str, Record, Sequence[Entry]], None]
@@ -157,6 +165,28 @@ class Store:
             _get(connection, record_type, record_id)
             act = _Act(author, self._now())
             return act.log(connection, record_type, record_id, "note", new=text)
+
+    def add_task(
+        self, record_type: str, record_id: str, subject: str, due: str | None, author: Author
+    ) -> Task:
+        """Raises `Refused` 404 for an unknown record."""
+        with self.database.writing() as connection:
+            _get(connection, record_type, record_id)
+            act = _Act(author, self._now())
+            entry = act.log(connection, record_type, record_id, "task", new=subject)
+            connection.execute("INSERT INTO task VALUES (?, ?)", (entry.seq, due))
+            return Task(entry=entry, due=due)
+
+    def tasks_of(self, record_type: str, record_id: str) -> list[Task]:
+        """The newest first. Raises `Refused` 404 for an unknown record."""
+        query = (
+            "SELECT history.*, due FROM history JOIN task USING (seq)"
+            " WHERE type = ? AND id = ? ORDER BY seq DESC"
+        )
+        with self.database.reading() as connection:
+            _get(connection, record_type, record_id)
+            rows = [dict(row) for row in connection.execute(query, (record_type, record_id))]
+        return [Task(due=row.pop("due"), entry=_entry(row)) for row in rows]
 
     def propose(self, values: Mapping[str, Any], author: Author) -> Record:
         """A draft: a contact that does not exist until a person promotes it."""
@@ -323,6 +353,6 @@ def _record(row: sqlite3.Row) -> Record:
     )
 
 
-def _entry(row: sqlite3.Row) -> Entry:
+def _entry(row: sqlite3.Row | Mapping[str, Any]) -> Entry:
     values = dict(row)
     return Entry(**{**values, "old": json.loads(values["old"]), "new": json.loads(values["new"])})

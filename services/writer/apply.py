@@ -6,7 +6,8 @@ the gate, checked in the transaction that marks the change as sent; 8 read and c
 between 8 and 9; it is found by the read-back and the CRM's own history.
 
 A trial goes the same way: its live record is read and compared, and the one that stands in for it
-in the sandbox is made ready, written and read back (`trials`).
+in the sandbox is made ready, written and read back (`trials`). A note or task is appended to the
+record that was read, and found again by the id of its change.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import structlog
 from sqlalchemy import Row
 
 from services.writer import calling, change_store, facts, outcomes, rules, store
-from services.writer.case import is_same
+from services.writer.case import held, is_same
 from services.writer.change_store import Lock
 from services.writer.crm import StaleRecord
 from services.writer.deps import WorkerDeps
@@ -175,6 +176,7 @@ def _refuse(unit: Unit, row: Row[Any], refusal: NotApproved) -> None:
             refusal.rule,
             str(refusal),
             account=row.tried_in,
+            kind=str(proposal.kind),
         )
 
 
@@ -201,6 +203,8 @@ def _write(attempt: Attempt, lock: Lock, deps: WorkerDeps) -> Effect:
                 held = stand_in
                 continue  # That took its time: everything is looked at once more.
             reached("apply.before_write")
+            if attempt.change.kind.appends:
+                return calling.append(attempt, deps)
             return calling.update(attempt, held or live, deps)
         except StaleRecord:
             held = None  # It moved between read and write; perhaps in another field.
@@ -227,7 +231,7 @@ def _why_not(attempt: Attempt, live: Reading, lock: Lock, deps: WorkerDeps) -> N
 def _refused_at_last(
     attempt: Attempt, refusal: NotApproved, live: Reading, deps: WorkerDeps
 ) -> Effect:
-    if refusal.rule == "still-current":
+    if refusal.rule == "still-current" and not attempt.change.kind.appends:
         # An earlier try whose answer was cut off may have arrived after all. Where the CRM keeps no
         # mark of ours, there must have been one: a person may have entered the same value.
         may_be_ours = attempt.number > 1 or deps.writers[attempt.change.account].marks_updates
@@ -271,7 +275,7 @@ def _read_back_late(row: Row[Any], _: Lock, deps: WorkerDeps) -> Effect:
     if not isinstance(live_or_end, Reading):
         return live_or_end
     holds = all(
-        is_same(live_or_end.fields.get(field.name), field.before) for field in change.fields
+        is_same(held(change.kind, live_or_end, field.name), field.before) for field in change.fields
     )
     if not holds:
         return _stale(attempt, live_or_end, deps)

@@ -299,6 +299,7 @@ def _signed(
         if rejection and isinstance(rejection.right_record, RecordRef)
         else None,
         promotes=None if rejection else proposal.promotes,
+        appends=str(proposal.kind) if proposal.kind.appends else None,
         seconds=int((unit.now - parse_instant(seen)).total_seconds()) if seen else 0,
     )
     return deps.signer.sign(decision)

@@ -12,9 +12,10 @@ from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.deps import WorkerDeps
 from services.writer.outcomes import Attempt
 from services.writer.places import place_of
+from shared.domain.change import Change
 from shared.domain.proposal import ProposalKind
 from shared.domain.record import Reading, RecordRef
-from shared.errors import CRMUnavailable, Rejected
+from shared.errors import CRMUnavailable, NotFound, Rejected
 from shared.faultpoints import reached
 from shared.service import Effect
 
@@ -61,6 +62,22 @@ def update(attempt: Attempt, held: Reading, deps: WorkerDeps) -> Effect:
     return _confirm(attempt, held.ref, deps)
 
 
+def append(attempt: Attempt, deps: WorkerDeps) -> Effect:
+    """A note or task on the record that was read; the writer adds none that is there already."""
+    change = attempt.change
+    values = {field.name: field.after for field in change.fields}
+    try:
+        place = place_of(change, deps)
+        place.append(change.kind, change.record, values, change_id=change.id)
+    except OutcomeUnknown as error:
+        reached("apply.unknown")
+        return _after_cut(attempt, str(error), deps)
+    except Rejected as error:
+        return partial(outcomes.failed, attempt=attempt, rule="crm-refused", detail=str(error))
+    reached("apply.written")
+    return _confirm(attempt, change.record, deps)
+
+
 def create(attempt: Attempt, deps: WorkerDeps) -> Effect:
     """Looked up by our change id before it is made, so that a retry makes no second.
 
@@ -87,13 +104,32 @@ def create(attempt: Attempt, deps: WorkerDeps) -> Effect:
 
 def _confirm(attempt: Attempt, record: RecordRef, deps: WorkerDeps) -> Effect:
     """Step 10 after a write that the CRM confirmed."""
+    change = attempt.change
     try:
-        live = place_of(attempt.change, deps).read(record)
+        if change.kind.appends:
+            live = _appended(change, deps)
+        else:
+            live = place_of(change, deps).read(record)
     except (CRMUnavailable, Rejected) as error:
         detail = f"written, but not read back: {error}"
         return partial(outcomes.unknown, attempt=attempt, detail=detail)
+    if live is None:
+        detail = f"written, but the CRM shows no such {change.kind} yet"
+        return partial(outcomes.unknown, attempt=attempt, detail=detail)
     reached("apply.read_back")
     return partial(outcomes.applied, attempt=attempt, live=live)
+
+
+def _appended(change: Change, deps: WorkerDeps) -> Reading | None:
+    """The note or task that carries the change id, its fields as the change names them."""
+    try:
+        found = place_of(change, deps).appended(change.kind, change.record, change_id=change.id)
+    except NotFound:
+        return None  # It went with its record.
+    if found is None:
+        return None
+    at = deps.clock()
+    return Reading(ref=change.record, title="", fields=found, version=None, read_at=at)
 
 
 def _after_cut(attempt: Attempt, detail: str, deps: WorkerDeps) -> Effect:
@@ -114,6 +150,8 @@ def found(attempt: Attempt, deps: WorkerDeps, *, is_ready: bool = False) -> Read
     `CRMUnavailable`.
     """
     change = attempt.change
+    if change.kind.appends:
+        return _appended(change, deps)
     place = place_of(change, deps)
     if change.kind is ProposalKind.DRAFT or place.writer.marks_updates:
         record = place.writer.find(change.id)

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Row, func, select
 
 from services.writer import change_store, policy_store, queries, store
 from services.writer.approving import entitlement
+from services.writer.case import held
 from services.writer.change_views import change_view, trial_view
 from services.writer.deps import WebDeps
 from services.writer.policy_store import InForce
 from services.writer.rows import card_rows, label_of
-from services.writer.stages import account_of
+from services.writer.stages import account_of, rule_of
 from services.writer.tables import changes, proposal_fields, proposals, worklist
 from services.writer.verdicts import before_of, moved_fields
 from services.writer.views import (
@@ -108,6 +109,8 @@ def _guarantee(deps: WebDeps, proposal: Proposal, account: str) -> str:
     reader = deps.readers.get(proposal.record.crm)
     if proposal.kind is ProposalKind.DRAFT or reader is None:
         return ""
+    if proposal.kind.appends:
+        return f"Nothing is overwritten: the {proposal.kind} is added once and read back."
     if reader.capabilities.apply_by_hand:
         return "This CRM has no API: a person makes the change by hand and says so."
     if reader.capabilities.conditional_write:
@@ -138,7 +141,7 @@ def _why(
 
 
 def _mode(proposal: Proposal, field: str, in_force: InForce) -> str:
-    rule = in_force.policy.rule(proposal.record.crm, proposal.record.type, field)
+    rule = rule_of(in_force.policy, proposal, field)
     return str(rule.mode) if rule else "never"
 
 
@@ -150,7 +153,7 @@ def _line(
     in_force: InForce,
     now: datetime,
 ) -> FieldLine:
-    rule = in_force.policy.rule(proposal.record.crm, proposal.record.type, field.field)
+    rule = rule_of(in_force.policy, proposal, field.field)
     if rule is None:
         problem: str | None = "the policy in force does not list this field"
     else:
@@ -316,7 +319,7 @@ def now(deps: WebDeps, proposal_id: str) -> NowView:
     if live is None:
         return _stored_now(deps, proposal, in_force, reachable=False)
     moved = moved_fields(proposal, live)
-    values = {field.field: live.fields.get(field.field) for field in proposal.fields}
+    values = {f.field: held(proposal.kind, live, f.field) for f in proposal.fields}
     return NowView(
         reachable=True,
         read_at=live.read_at,

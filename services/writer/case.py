@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from services.writer.office import Stop
 from shared.domain.change import Change
 from shared.domain.decision import Decision
-from shared.domain.proposal import Proposal
+from shared.domain.proposal import Proposal, ProposalKind
 from shared.domain.receipt import Receipt
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
@@ -22,6 +22,11 @@ from shared.proof import VerifierKey
 def is_same(one: Scalar, other: Scalar) -> bool:
     """Equal in value and type: ``1`` is not ``true``, and the empty text is not "no value"."""
     return type(one) is type(other) and one == other
+
+
+def held(kind: ProposalKind, live: Reading, field: str) -> Scalar:
+    """What stands where the field would be written; what is appended takes the place of nothing."""
+    return None if kind.appends else live.fields.get(field)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def insert_change(
             "change_id": change.id,
             "field": field.name,
             "record": str(change.record),
-            "object": object_of(change.account, change.record.type),
+            "object": object_of(change.account, change.object),
             "before": to_json(field.before),
             "after": to_json(field.after),
         }
@@ -220,13 +220,15 @@ def written(db: Connection, object_: str, field: str, now: datetime, *, but: str
 def last_written(db: Connection, record: str, since: datetime) -> dict[str, list[Row[Any]]]:
     """Our writes of a record since a time, by field, newest first; the newest may be under way.
 
-    A trial wrote nothing to the record itself.
+    A trial wrote nothing to the record itself, and a note is no field of it.
     """
+    crm, type_, _ = record.split("/", 2)
     query = (
         select(change_fields)
         .join(changes, changes.c.id == change_fields.c.change_id)
         .where(
             change_fields.c.record == record,
+            change_fields.c.object == object_of(crm, type_),
             change_fields.c.sent_at > rfc3339(since),
             changes.c.state.in_(("sent", "unknown", "applied")),
             changes.c.tried_in.is_(None),

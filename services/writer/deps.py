@@ -106,6 +106,20 @@ class WritesRecords(Protocol):
     ) -> None:
         """Raises `Rejected`, `StaleRecord`, `OutcomeUnknown`, or `CRMUnavailable` (not sent)."""
 
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        """Append a note that carries the change id, unless the record has it. Raises as `update`,
+        `Rejected` where the CRM takes none.
+        """
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change. Raises `CRMUnavailable` or `Rejected`."""
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """As `add_note`; ``due`` is a day such as 2026-11-30."""
+
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change. Raises as `note`."""
+
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
     ) -> RecordRef:

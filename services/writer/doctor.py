@@ -21,6 +21,7 @@ from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
 from shared.errors import CRMUnavailable, Rejected
 from shared.policy import Policy, Stage, check_classes
+from shared.policy_file import APPENDED_FIELDS
 
 log = structlog.get_logger()
 # What a connector says where the CRM does not tell: nothing, or everything its user may do.
@@ -139,7 +140,9 @@ def _of_writer(
     if not able and (not scopes or scopes & HIDDEN):
         yield _hidden("write")
         return
+    appended = _objects(policy, crm) & rights.appends.keys()
     wanted = _wanted(rights, rights.write, policy, crm)
+    wanted |= {scope for one in appended for scope in rights.appends[one]}
     if beyond := sorted(able - wanted - rights.beside):
         yield Finding(
             level=too_much,
@@ -179,8 +182,9 @@ def _of_api(reader: ReadsRecords, writer: WritesRecords | None) -> Iterator[Find
 def _wanted(
     rights: Rights, scopes: Callable[[str], frozenset[str]], policy: Policy, crm: str
 ) -> set[str]:
-    """The scopes that the open fields need; drafts of our own space need none."""
+    """The scopes that the open fields of records need; drafts of our own space need none."""
     objects = {one for one in _objects(policy, crm) if one != DRAFTS or rights.keeps_drafts}
+    objects -= APPENDED_FIELDS.keys()
     return {scope for one in objects for scope in scopes(one)}
 
 

@@ -64,4 +64,5 @@ def _expire_intent(unit: Unit, change_id: str, deps: WorkerDeps) -> None:
                 docket.proposal.record,
                 refusal.rule,
                 str(refusal),
+                kind=str(docket.proposal.kind),
             )

@@ -103,7 +103,7 @@ def _written(
     own: Row[Any] | None,
     now: datetime,
 ) -> Mapping[str, Any]:
-    object_ = change_store.object_of(account, proposal.record.type)
+    object_ = change_store.object_of(account, proposal.object)
     if own is None:
         return {}
     return {

@@ -10,7 +10,7 @@ from services.writer.stages import account_of
 from shared.domain import ids
 from shared.domain.change import Change, FieldWrite
 from shared.domain.decision import Decision, FieldDecision, FieldVerdict
-from shared.domain.proposal import Proposal
+from shared.domain.proposal import SUBSTANCE, Proposal
 from shared.errors import NotApproved
 
 
@@ -27,7 +27,7 @@ def change_of(
 
     ``account`` is the CRM account that would be written (`account_of`). ``policy`` is the hash that
     was in force when the card was shown. Raises `NotApproved` (``same-text``) when no field is left
-    to write.
+    to write, or not the one without which there is nothing to append.
     """
     writes = [
         FieldWrite(name=verdict.field, before=verdict.now, after=verdict.value)
@@ -36,6 +36,10 @@ def change_of(
     ]
     if not writes:
         raise NotApproved("no field was approved", rule="same-text")
+    substance = SUBSTANCE.get(proposal.kind)
+    said = {write.name for write in writes if str(write.after or "").strip()}
+    if substance is not None and substance not in said:
+        raise NotApproved(f"there is no {proposal.kind} without a {substance}", rule="same-text")
     return Change(
         id=ids.change_id(proposal.id, card_digest),
         proposal_id=proposal.id,

@@ -26,6 +26,7 @@ from services.writer.deps import WorkerDeps
 from services.writer.erase import forget
 from services.writer.gate import permit
 from services.writer.reproposing import again_from, correction_of, undo_of
+from services.writer.stages import rule_of
 from services.writer.store import Origin
 from shared.bus.envelope import Envelope
 from shared.db import reading
@@ -34,7 +35,7 @@ from shared.dead_letters import with_letters
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome
 from shared.domain.decision import Decision, Reason, Verdict
-from shared.domain.proposal import FieldChange, Proposal
+from shared.domain.proposal import SUBSTANCE, FieldChange, Proposal
 from shared.domain.record import Reading
 from shared.domain.schema import Scalar
 from shared.domain.topics import Topic
@@ -77,7 +78,7 @@ def _lay(
             kept.append(field)
         else:
             _tell_dropped(unit, proposal, field, *rule)
-    if not kept:
+    if not kept or SUBSTANCE.get(proposal.kind, kept[0].field) not in {f.field for f in kept}:
         return False
     if len(kept) < len(proposal.fields):
         proposal = replace(proposal, fields=tuple(kept))
@@ -91,9 +92,9 @@ def _why_dropped(
     proposal: Proposal, field: FieldChange, own: frozenset[str], policy: Policy
 ) -> tuple[str, str] | None:
     """Rule and detail where the field may not be proposed; the guard's answer is not trusted."""
-    if field.field in own:
+    if field.field in own and not proposal.kind.appends:
         return "echo", "this is our own write that came back"
-    rule = policy.rule(proposal.record.crm, proposal.record.type, field.field)
+    rule = rule_of(policy, proposal, field.field)
     if rule is None or not rule.is_open:
         return "not-listed", "the policy in force does not list this field"
     if is_same(field.before, field.after):
@@ -162,7 +163,13 @@ def _intend(unit: Unit, *, decision: Decision, deps: WorkerDeps) -> None:
             return
         proposal = store.proposal_of(row)
         outcomes.tell_failed(
-            unit, change_id, proposal.id, proposal.record, refusal.rule, str(refusal)
+            unit,
+            change_id,
+            proposal.id,
+            proposal.record,
+            refusal.rule,
+            str(refusal),
+            kind=str(proposal.kind),
         )
         if refusal.rule != "stored":
             store.note_refused(unit.db, row.id, refusal.rule, str(refusal))

@@ -73,6 +73,7 @@ def applied(unit: Unit, attempt: Attempt, live: Reading) -> None:
         "matches": matches,
         "attempts": attempt.number,
         "stand_in": stand_in,
+        "kind": str(change.kind),
     }
     _publish(unit, Topic.CHANGE_APPLIED, change, body)
     if change.is_trial:
@@ -135,7 +136,14 @@ def failed(unit: Unit, attempt: Attempt, rule: str, detail: str) -> None:
     if _move(unit, attempt, "failed", rule=rule, detail=detail):
         account = change.account
         tell_failed(
-            unit, change.id, change.proposal_id, change.record, rule, detail, account=account
+            unit,
+            change.id,
+            change.proposal_id,
+            change.record,
+            rule,
+            detail,
+            account=account,
+            kind=str(change.kind),
         )
 
 
@@ -149,6 +157,7 @@ def tell_failed(
     *,
     actor: str | None = None,
     account: str | None = None,
+    kind: str | None = None,
 ) -> None:
     """Publish ``change.failed``; ``account`` is the one that would have been written."""
     body = {
@@ -159,6 +168,7 @@ def tell_failed(
         "detail": detail,
         "advice": advice(rule),
         "account": account,
+        "kind": kind,
     }
     chain = store.row_of(unit.db, proposal_id).event_id
     subject = f"change/{change_id}"
@@ -176,6 +186,7 @@ def unknown(unit: Unit, attempt: Attempt, detail: str) -> None:
         "proposal_id": change.proposal_id,
         "record": change.record,
         "detail": detail,
+        "kind": str(change.kind),
     }
     _publish(unit, Topic.CHANGE_UNKNOWN, change, body, key=str(attempt.number))
 

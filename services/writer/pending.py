@@ -67,9 +67,12 @@ def _supersede(unit: Unit, proposal: Proposal, *, by: str) -> None:
 def _lay_rest(
     unit: Unit, proposal: Proposal, taken: AbstractSet[str], by: str, origin: Origin, policy: Policy
 ) -> None:
-    """The fields that nobody took come again, in a proposal that links back."""
+    """The fields that nobody took come again, in a proposal that links back.
+
+    A note or task is replaced as a whole.
+    """
     rest = tuple(field for field in proposal.fields if field.field not in taken)
-    if not rest:
+    if not rest or proposal.kind.appends:
         return
     follower = replace(
         proposal,

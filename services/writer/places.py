@@ -8,6 +8,7 @@ from typing import Protocol
 
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
 from shared.domain.change import Change
+from shared.domain.proposal import ProposalKind
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, Rejected
@@ -62,6 +63,29 @@ class Place:
             version=version if self.writer.is_conditional else None,
         )
 
+    def append(
+        self, kind: ProposalKind, ref: RecordRef, values: Mapping[str, Scalar], *, change_id: str
+    ) -> None:
+        """Raises as the writer does."""
+        if kind is ProposalKind.NOTE:
+            self.writer.add_note(ref, str(values["text"]), change_id=change_id)
+        else:
+            subject, due = str(values["subject"]), values.get("due")
+            self.writer.add_task(
+                ref, subject, None if due is None else str(due), change_id=change_id
+            )
+
+    def appended(
+        self, kind: ProposalKind, ref: RecordRef, *, change_id: str
+    ) -> Mapping[str, Scalar] | None:
+        """What the note or task of this change holds, by the names of its fields. Raises as the
+        writer does.
+        """
+        if kind is ProposalKind.TASK:
+            return self.writer.task(ref, change_id=change_id)
+        text = self.writer.note(ref, change_id=change_id)
+        return None if text is None else {"text": text}
+
     def name_of(self, name: str) -> str:
         """Raises `Rejected` for a field that nothing stands for there."""
         if self.names is None:
@@ -73,11 +97,11 @@ class Place:
 
 def place_of(change: Change, deps: WorkerDeps) -> Place:
     """Raises `CRMUnavailable` for an account that is not set up, `Rejected` as `rehearsal` does."""
-    crm, type_ = change.record.crm, change.record.type
+    crm, type_ = change.record.crm, change.object
     if change.is_trial:
         return rehearsal(crm, type_, change.account, deps)
     reader, writer = deps.readers[crm], deps.writers[crm]
-    return Place(account=crm, reader=reader, writer=writer, type=type_)
+    return Place(account=crm, reader=reader, writer=writer, type=change.record.type)
 
 
 def rehearsal(crm: str, type_: str, account: str, linked: Linked) -> Place:

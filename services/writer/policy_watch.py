@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from services.writer import policy_store
 from services.writer.deps import ReadsRecords, WorkerDeps
 from services.writer.places import Linked, why_not_tried
-from shared.crm.metadata import FieldMeta
+from shared.crm.metadata import Capabilities, FieldMeta
 from shared.db import reading
 from shared.errors import ConfigurationError, CRMUnavailable, NotFound, Rejected
 from shared.policy import Metadata, Policy, Stage, check_classes, load_policy
+from shared.policy_file import APPENDED_FIELDS
 
 UNCHECKED = "the CRM's list of fields could not be read yet: it may forbid a listed field"
 
@@ -72,10 +73,31 @@ def described(readers: Mapping[str, ReadsRecords], policy: Policy) -> Metadata:
     """
     objects = {(rule.crm, rule.object) for rule in policy.fields.values()}
     return {
-        (crm, object_): _fields(readers[crm], object_)
+        (crm, object_): (
+            _appended(readers[crm].capabilities, object_)
+            if object_ in APPENDED_FIELDS
+            else _fields(readers[crm], object_)
+        )
         for crm, object_ in sorted(objects)
         if crm in readers
     }
+
+
+def _appended(can: Capabilities, object_: str) -> tuple[FieldMeta, ...]:
+    """The fields of a note or task; none where the CRM takes none of ours."""
+    fields = APPENDED_FIELDS[object_] if getattr(can, object_) else {}
+    return tuple(
+        FieldMeta(
+            name=name,
+            label=name.capitalize(),
+            type=str(type_),
+            max_length=None,
+            allowed_values=None,
+            read_only=False,
+            field_class=None,
+        )
+        for name, type_ in fields.items()
+    )
 
 
 def _fields(reader: ReadsRecords, object_: str) -> tuple[FieldMeta, ...]:

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from services.writer import change_store, store
-from services.writer.case import is_same
+from services.writer.case import held, is_same
 from shared.domain import ids
 from shared.domain.change import Change, FieldWrite
-from shared.domain.proposal import FieldChange, Maker, Proposal, ProposalKind
+from shared.domain.proposal import FieldChange, Maker, Proposal, ProposalKind, object_of
 from shared.domain.record import Reading, RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import Conflict
@@ -21,9 +21,15 @@ from shared.office import add_working
 from shared.policy import Policy
 
 
-def expiry(policy: Policy, record: RecordRef, fields: Iterable[str], now: datetime) -> datetime:
+def expiry(
+    policy: Policy,
+    record: RecordRef,
+    fields: Iterable[str],
+    now: datetime,
+    kind: ProposalKind = ProposalKind.UPDATE,
+) -> datetime:
     """The earliest of the fields' expiries, in working hours from now."""
-    rules = [policy.rule(record.crm, record.type, name) for name in fields]
+    rules = [policy.rule(record.crm, object_of(kind, record), name) for name in fields]
     hours = min((rule.expiry_hours for rule in rules if rule is not None), default=1)
     return add_working(policy.office, now, hours * 60)
 
@@ -33,23 +39,24 @@ def again_from(proposal: Proposal, live: Reading, now: datetime, policy: Policy)
 
     The reading may be of another record than the proposal's: then it is proposed there.
     """
+    kind = proposal.kind if proposal.kind.appends else ProposalKind.UPDATE
     fields = tuple(
-        replace(field, before=live.fields.get(field.field))
+        replace(field, before=held(kind, live, field.field))
         for field in proposal.fields
-        if not is_same(live.fields.get(field.field), field.after)
+        if not is_same(held(kind, live, field.field), field.after)
     )
     if not fields:
         return None
     return replace(
         proposal,
         id=ids.derive("proposal", proposal.event_id, str(live.ref), "again", proposal.id),
-        kind=ProposalKind.UPDATE,
+        kind=kind,
         record=live.ref,
         title=live.title,
         fields=fields,
         policy=policy.version,
         created_at=now,
-        expires_at=expiry(policy, live.ref, [field.field for field in fields], now),
+        expires_at=expiry(policy, live.ref, [field.field for field in fields], now, kind),
         record_version=live.version,
         follows=proposal.id,
         # A trial was one of its own record.
@@ -97,7 +104,7 @@ def by_person(
         maker=_person(person),
         policy=policy.version,
         created_at=now,
-        expires_at=expiry(policy, proposal.record, values, now),
+        expires_at=expiry(policy, proposal.record, values, now, proposal.kind),
         follows=proposal.id,
         promotes=None,
     )
@@ -142,8 +149,11 @@ def why_not_undone(change: Row[Any]) -> str | None:
         return f"This was a trial in {change.tried_in}: the live record is as it was."
     if change.undone_by is not None:
         return "The old value has been put back already."
-    if change_store.body_of(change)["kind"] == ProposalKind.DRAFT:
+    kind = ProposalKind(change_store.body_of(change)["kind"])
+    if kind is ProposalKind.DRAFT:
         return "This made a draft: discard the draft instead."
+    if kind.appends:
+        return f"A {kind} replaced nothing, and none is ever deleted by us: a person does, there."
     return None
 
 

@@ -188,5 +188,7 @@ def headline_of(proposal: Proposal) -> str:
     act = "Promote: " if proposal.promotes else ""
     if proposal.kind is ProposalKind.DRAFT:
         return f"{act}New record: {proposal.title}"
+    if proposal.kind.appends:
+        return f"Append a {proposal.kind} to {proposal.title}"
     names = ", ".join(label_of(field.field) for field in proposal.fields)
     return f"{act}{'Put back: ' if proposal.undoes else ''}{names} of {proposal.title}"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from services.writer.case import Case, Facts, Standing, Written, is_same
+from services.writer.case import Case, Facts, Standing, Written, held, is_same
 from services.writer.office import effective_end
 from services.writer.stages import rule_of, stage
 from shared.domain.change import Change, FieldWrite
@@ -93,6 +93,7 @@ def _is_same_text(case: Case, decision: Decision) -> bool:
         and decision.card_digest == shown
         and decision.change_digest == case.change.digest()
         and decision.promotes == proposal.promotes
+        and decision.appends == (proposal.kind if proposal.kind.appends else None)
         and len(now) == len(decision.fields) == len(proposal.fields)
         and all(_verdict_fits(field, decision) for field in proposal.fields)
     )
@@ -321,7 +322,7 @@ def still_current(case: Case) -> None:
     if live.ref != case.change.record:
         raise NotApproved("another record was read", rule="still-current")
     for field in case.change.fields:
-        if not is_same(live.fields.get(field.name), field.before):
+        if not is_same(held(case.change.kind, live, field.name), field.before):
             raise NotApproved(
                 f"{field.name} was changed in the CRM since it was shown", rule="still-current"
             )

@@ -12,10 +12,10 @@ from shared.policy import FieldRule, Policy, Stage
 
 
 def rule_of(policy: Policy | None, proposal: Proposal, field: str) -> FieldRule | None:
-    """What the policy says of a field of the proposal's record."""
+    """What the policy says of a field of the proposal."""
     if policy is None:
         return None
-    return policy.rule(proposal.record.crm, proposal.record.type, field)
+    return policy.rule(proposal.record.crm, proposal.object, field)
 
 
 def needs_trial(policy: Policy | None, proposal: Proposal) -> bool:

@@ -67,9 +67,11 @@ def to_json(value: Any) -> str:
 
 
 def slot_of(proposal: Proposal) -> str:
-    """What only one proposal may wait for: the record, or this event's draft."""
+    """What only one proposal may wait for: the record, or this event's draft, note or task."""
     if proposal.kind is ProposalKind.DRAFT:
         return f"{proposal.record}#{proposal.event_id}"
+    if proposal.kind.appends:
+        return f"{proposal.record}#{proposal.event_id}/{proposal.object}"
     return str(proposal.record)
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from services.writer.case import is_same
+from services.writer.change_store import object_of
 from services.writer.tables import (
     change_fields,
     changes,
@@ -20,6 +21,7 @@ from services.writer.tables import (
 )
 from shared.errors import ConfigurationError
 from shared.policy import FieldRule, Policy, Stage, load_policy
+from shared.policy_file import APPENDED_FIELDS
 
 # Older versions of the policy say nothing of how a field does today.
 _MOST_VERSIONS = 20
@@ -86,7 +88,7 @@ def _of(rule: FieldRule, policies: list[str], column: Any) -> Select[Any]:
         .select_from(join)
         .where(
             proposal_fields.c.field == rule.name,
-            proposal_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True),
+            _is_proposed(rule),
             proposal_fields.c.verdict.isnot(None),
             decisions.c.policy.in_(policies),
             # It decides once more on what was decided when it was tried.
@@ -94,6 +96,20 @@ def _of(rule: FieldRule, policies: list[str], column: Any) -> Select[Any]:
         )
         .group_by(column)
     )
+
+
+def _is_proposed(rule: FieldRule) -> ColumnElement[bool]:
+    """A note belongs to a record of any type, and is told by its slot (`store.slot_of`)."""
+    if rule.object not in APPENDED_FIELDS:
+        return proposal_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True)
+    is_its = proposal_fields.c.record.startswith(f"{rule.crm}/", autoescape=True)
+    return and_(is_its, proposals.c.slot.endswith(f"/{rule.object}", autoescape=True))
+
+
+def _is_written(rule: FieldRule) -> ColumnElement[bool]:
+    if rule.object not in APPENDED_FIELDS:
+        return change_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True)
+    return change_fields.c.object == object_of(rule.crm, rule.object)
 
 
 def _verdicts(rule: FieldRule, policies: list[str]) -> Select[Any]:
@@ -134,7 +150,7 @@ def _written(rule: FieldRule, policies: list[str], column: Any) -> Select[Any]:
         .select_from(change_fields.join(changes, changes.c.id == change_fields.c.change_id))
         .where(
             change_fields.c.field == rule.name,
-            change_fields.c.record.startswith(f"{rule.crm}/{rule.object}/", autoescape=True),
+            _is_written(rule),
             changes.c.policy.in_(policies),
         )
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.writer.case import is_same
+from services.writer.case import held, is_same
 from services.writer.schemas import Choice
+from services.writer.stages import rule_of
 from shared.domain.decision import FieldDecision, FieldVerdict
 from shared.domain.proposal import FieldChange, Proposal
 from shared.domain.record import Reading
@@ -20,7 +21,7 @@ def moved_fields(proposal: Proposal, live: Reading) -> tuple[str, ...]:
     return tuple(
         field.field
         for field in proposal.fields
-        if not is_same(live.fields.get(field.field), field.before)
+        if not is_same(held(proposal.kind, live, field.field), field.before)
     )
 
 
@@ -54,7 +55,7 @@ def _verdict(
 
 def _typed(proposal: Proposal, name: str, value: Scalar, policy: Policy) -> Scalar:
     """A form sends text; whole numbers and booleans get their type from the policy."""
-    rule = policy.rule(proposal.record.crm, proposal.record.type, name)
+    rule = rule_of(policy, proposal, name)
     if rule is None or not isinstance(value, str):
         return value
     if rule.type is ValueType.INTEGER and value.strip().lstrip("-").isdigit():

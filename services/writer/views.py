@@ -35,9 +35,10 @@ class RowField:
 class CardRow:
     """One line of the queue. ``confidence`` is the lowest of its fields, in per mille.
 
-    ``risk`` is ``normal`` or ``sensitive`` (two approvers). ``state`` is pending, approved,
-    rejected, superseded or expired. ``flags`` are those of the proposal and the event plus
-    ``second_round``, ``undo``, ``draft``, ``late``, ``trial``, ``promotion``.
+    ``kind`` is update, draft, note or task. ``risk`` is ``normal`` or ``sensitive`` (two
+    approvers). ``state`` is pending, approved, rejected, superseded or expired. ``flags`` are those
+    of the proposal and the event plus ``second_round``, ``undo``, ``draft``, ``late``, ``trial``,
+    ``promotion``.
     """
 
     id: str

@@ -47,6 +47,8 @@ class DemoReader:
         conditional_write=True,
         field_history=True,
         writable_stage=True,
+        notes=True,
+        tasks=True,
     )
 
     def __init__(
@@ -239,7 +241,8 @@ def _changes_in_words(rows: list[dict[str, Any]], crm: str) -> list[HistoryItem]
 
 def _change_in_words(change: CrmChange) -> HistoryItem:
     if change.field is None:
-        return HistoryItem(at=change.at, kind=change.kind, text=f"{change.by}: {change.kind}")
+        text = f"{change.by}: {change.kind if change.new is None else change.new}"
+        return HistoryItem(at=change.at, kind=change.kind, text=text)
     words = f"{change.by}: {change.field} from {_shown(change.old)} to {_shown(change.new)}"
     return HistoryItem(at=change.at, kind="change", text=words)
 

@@ -48,6 +48,8 @@ class HubSpotReader:
         idempotent_create=True,
         field_history=True,
         writable_stage=True,
+        notes=True,
+        tasks=True,
     )
 
     def __init__(

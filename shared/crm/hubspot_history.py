@@ -30,6 +30,7 @@ ACTIVITIES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 AT: Final = "hs_timestamp"
 _MARK = "Countersign change {}"
 _MARKED = re.compile(r"Countersign change ([A-Za-z0-9-]{1,100})(?![A-Za-z0-9-])")
+_OURS = re.compile(r"<p>((?:[^<]|<br>)*)</p><p>Countersign change [A-Za-z0-9-]+</p>")
 _BREAKS = frozenset({"br", "p", "div", "li", "tr"})
 
 
@@ -37,6 +38,14 @@ def note_body(text: str, change_id: str) -> str:
     """A note as HubSpot keeps it: HTML that says nothing but the text, and the change id."""
     shown = html.escape(text).replace("\n", "<br>")
     return f"<p>{shown}</p><p>{_MARK.format(html.escape(change_id))}</p>"
+
+
+def text_in(body: str) -> str:
+    """The text of a note of ours as it was given, or its words where HubSpot cleaned it."""
+    shown = _OURS.fullmatch(body)
+    if shown is None:
+        return plain(body).rpartition("\n")[0]
+    return html.unescape(shown[1].replace("<br>", "\n"))
 
 
 def change_id_of(body: Any) -> str | None:

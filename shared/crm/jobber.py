@@ -69,7 +69,7 @@ class JobberReader:
     people = "clients"
     object_types = tuple(TABLE)
     names: ClassVar[Mapping[str, str]] = NAMES
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(notes=True, tasks=True)
 
     def __init__(
         self, account: Account, *, timeout: float = 2.0, clock: Callable[[], datetime] = now

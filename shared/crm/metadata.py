@@ -45,11 +45,13 @@ class Capabilities:
     field_history: bool = False
     writable_stage: bool = False
     apply_by_hand: bool = False
+    notes: bool = False
+    tasks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrmChange:
-    """One line of the CRM's own history: ``kind`` is field, note or created.
+    """One line of the CRM's own history: ``kind`` is field, note, task or created.
 
     ``by`` is the CRM's name for who did it, ``change_id`` the mark that an integration left.
     """

@@ -66,6 +66,8 @@ class PipedriveReader:
     capabilities: ClassVar[Capabilities] = Capabilities(
         field_history=True,
         writable_stage=True,
+        notes=True,
+        tasks=True,
     )
 
     def __init__(

@@ -35,6 +35,7 @@ _FLOW: Final = "note,activity,change,dealChange,personChange,organizationChange,
 _BREAK: Final = re.compile(r"<br\s*/?>|</p>|</div>|</li>", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^>]*>")
 _MARK: Final = re.compile(r"\[Countersign change ([A-Za-z0-9._:-]{1,200})\]")
+_LINES: Final = re.compile(r"(?:<p>[^<]*</p>)+")
 _NEVER: Final = "1970-01-01 00:00:00"
 
 
@@ -47,6 +48,21 @@ def marked(content: str) -> str | None:
     """The change id that a note carries as its last line; what stands before is anybody's text."""
     found = _MARK.fullmatch((text_of(content).splitlines() or [""])[-1])
     return found[1] if found else None
+
+
+def html_of(text: str, change_id: str) -> str:
+    """A note of ours: a paragraph for each line, the last one with the change."""
+    lines = (*text.splitlines(), mark_of(change_id))
+    return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+
+
+def given_in(content: str) -> str:
+    """The text of a note of ours as it was given, or its words where Pipedrive cleaned it."""
+    lines = _LINES.fullmatch(content)
+    if lines is None:
+        return text_of(content).rpartition("\n")[0]
+    *given, _ = content.removeprefix("<p>").removesuffix("</p>").split("</p><p>")
+    return "\n".join(html.unescape(line) for line in given)
 
 
 def text_of(content: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +12,10 @@ class Rights:
     """``read`` and ``write`` name the scopes that an object type needs.
 
     ``written`` are the object types whose fields our writer can change at all.
+    ``appends`` names what notes and tasks need beyond the write scopes of their record.
     ``changing`` matches every scope that allows to change anything. ``beside`` are scopes of the
-    writer for notes and new people, which no policy lists. ``keeps_drafts`` tells that drafts lie
-    in the CRM itself. ``carries`` says what a write scope of this vendor takes along and cannot be
+    writer for new people, which no policy lists. ``keeps_drafts`` tells that drafts lie in the CRM
+    itself. ``carries`` says what a write scope of this vendor takes along and cannot be
     narrowed; ``checklist`` is what only the admin can see.
     """
 
@@ -22,6 +23,7 @@ class Rights:
     write: Callable[[str], frozenset[str]]
     changing: re.Pattern[str]
     written: frozenset[str]
+    appends: Mapping[str, frozenset[str]] = field(default_factory=dict)
     beside: frozenset[str] = frozenset()
     keeps_drafts: bool = False
     carries: str = ""
@@ -45,7 +47,10 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r":write$"),
         written=frozenset({"contacts", "deals"}),
         # Its one token cannot be narrowed.
-        beside=frozenset(f"{one}:write" for one in ("contacts", "deals", "drafts", "notes")),
+        beside=frozenset(
+            f"{one}:write" for one in ("contacts", "deals", "drafts", "notes", "tasks")
+        ),
+        appends={"notes": frozenset({"notes:write"}), "tasks": frozenset({"tasks:write"})},
         keeps_drafts=True,
     ),
     "hubspot": Rights(
@@ -54,6 +59,7 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r"\.write$|^(automation|settings\.|crm\.(export|import))"),
         written=frozenset({"contacts", "companies", "deals"}),
         beside=frozenset({"crm.objects.contacts.write"}),
+        appends=dict.fromkeys(("notes", "tasks"), frozenset({"crm.objects.contacts.write"})),
         carries=(
             "A HubSpot write scope also deletes and merges: our writer has no such call, and its "
             "table of calls is a test."
@@ -71,6 +77,8 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r":(create|update|delete|undelete|merge)$"),
         written=frozenset({"accounts", "cases", "contacts", "leads", "opportunities"}),
         beside=frozenset({"contacts:create", "leads:create", "tasks:create"}),
+        # A note is a completed task there.
+        appends=dict.fromkeys(("notes", "tasks"), frozenset({"tasks:create"})),
         checklist=(
             "Two users with the Salesforce Integration licence: one reads, one writes.",
             "Profile “Minimum Access - API Only Integrations”; rights by permission sets alone.",
@@ -84,6 +92,7 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r":full$|^admin"),
         written=frozenset({"persons", "leads", "deals", "organizations", "activities"}),
         beside=frozenset({"contacts:full", "leads:full"}),
+        appends={"tasks": frozenset({"activities:full"})},
         carries="A Pipedrive “full” scope also deletes: our writer has no such call.",
         checklist=(
             "OAuth for the reader: an API token has all rights of its user.",

@@ -112,6 +112,8 @@ class SalesforceReader:
             idempotent_create=self._mark_field is not None,
             field_history=True,
             writable_stage=True,
+            notes=True,
+            tasks=True,
         )
 
     @understood()

@@ -74,7 +74,7 @@ class ServiceTitanReader:
     }
     # A booking is found again by its ``externalId``; that the vendor refuses a second one with the
     # same is said nowhere, so no create counts as idempotent.
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(notes=True)
 
     def __init__(
         self,

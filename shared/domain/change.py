@@ -8,7 +8,7 @@ from datetime import datetime
 from marshmallow import EXCLUDE, Schema, fields
 
 from shared.canonical import digest
-from shared.domain.proposal import ProposalKind
+from shared.domain.proposal import ProposalKind, object_of
 from shared.domain.record import RecordRef, RecordRefSchema
 from shared.domain.schema import Instant, Scalar, ScalarField, dump
 
@@ -44,6 +44,11 @@ class Change:
     expires_at: datetime
     decisions: tuple[str, ...] = ()
     promotes: str | None = None
+
+    @property
+    def object(self) -> str:
+        """The object whose fields these are, as the policy names it."""
+        return object_of(self.kind, self.record)
 
     @property
     def is_trial(self) -> bool:

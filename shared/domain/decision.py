@@ -53,7 +53,8 @@ class Decision:
 
     ``signature`` is base64 Ed25519 by ``key_id`` over `signed_bytes`. ``right_record`` is the
     record a person named when they rejected as "wrong customer". ``promotes`` names the trial that
-    the person decided to carry to the live record. ``seconds`` is how long the card was open.
+    the person decided to carry to the live record. ``appends`` is note or task where it is about
+    one. ``seconds`` is how long the card was open.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Decision:
     comment: str | None = None
     right_record: RecordRef | None = None
     promotes: str | None = None
+    appends: str | None = None
     seconds: int = 0
     key_id: str = ""
     signature: str = ""
@@ -81,6 +83,8 @@ class Decision:
         """The canonical bytes the signature covers: everything but the signature itself."""
         data = dump(DecisionSchema, replace(self, signature=""))
         del data["signature"]
+        if self.appends is None:
+            del data["appends"]  # Most are not about one, and were signed before there was any.
         return b"crm-decision/v1\n" + canonical(data)
 
 
@@ -123,6 +127,9 @@ class DecisionSchema(Noun):
     comment = fields.String(load_default=None, allow_none=True, validate=validate.Length(max=2000))
     right_record = fields.Nested(RecordRefSchema, load_default=None, allow_none=True)
     promotes = fields.String(load_default=None, allow_none=True)
+    appends = fields.String(
+        load_default=None, allow_none=True, validate=validate.OneOf(["note", "task"])
+    )
     seconds = Whole(load_default=0)
     key_id = fields.String(required=True)
     signature = fields.String(required=True)

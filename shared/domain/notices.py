@@ -148,7 +148,7 @@ class ChangeIntended(Notice):
     """The consumer's view of a `Change`: its keys and its digest are all in the ledger.
 
     In all messages about changes ``account`` is the CRM account that is written. Where it is not
-    the record's own, this is a trial in a sandbox.
+    the record's own, this is a trial in a sandbox. ``kind`` is update, draft, note or task.
     """
 
     id = fields.String(required=True, validate=ID)
@@ -198,6 +198,7 @@ class ChangeApplied(Notice):
     attempts = Whole(required=True)
     account = fields.String(load_default=None, allow_none=True)
     stand_in = fields.Nested(RecordRefSchema, load_default=None, allow_none=True)
+    kind = fields.String(load_default=None, allow_none=True)
 
 
 class ChangeFailed(Notice):
@@ -210,6 +211,7 @@ class ChangeFailed(Notice):
     detail = fields.String(required=True)
     advice = fields.String(required=True)
     account = fields.String(load_default=None, allow_none=True)
+    kind = fields.String(load_default=None, allow_none=True)
 
 
 class StaleField(Notice):
@@ -239,6 +241,7 @@ class ChangeUnknown(Notice):
     record = fields.Nested(RecordRefSchema, required=True)
     detail = fields.String(required=True)
     account = fields.String(load_default=None, allow_none=True)
+    kind = fields.String(load_default=None, allow_none=True)
 
 
 class ChangeVerified(Notice):

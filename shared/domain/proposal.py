@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from marshmallow import fields, validate
 
@@ -16,10 +16,35 @@ from shared.domain.schema import ID, Instant, Many, Noun, Scalar, ScalarField, W
 
 
 class ProposalKind(StrEnum):
-    """An update of a live record, or a new record as a draft in a space of its own (G8)."""
+    """An update of a live record, a new record as a draft in a space of its own (G8), or a note or
+    task that is appended to a live record and takes the place of nothing.
+    """
 
     UPDATE = "update"
     DRAFT = "draft"
+    NOTE = "note"
+    TASK = "task"
+
+    @property
+    def appends(self) -> bool:
+        return self in APPENDED
+
+
+# What the policy calls the fields of what is appended: ``[fields.<crm>.notes.text]``.
+APPENDED: Final[Mapping[ProposalKind, str]] = {
+    ProposalKind.NOTE: "notes",
+    ProposalKind.TASK: "tasks",
+}
+# Without it there is nothing to append.
+SUBSTANCE: Final[Mapping[ProposalKind, str]] = {
+    ProposalKind.NOTE: "text",
+    ProposalKind.TASK: "subject",
+}
+
+
+def object_of(kind: ProposalKind, record: RecordRef) -> str:
+    """The object whose fields are meant, as the policy names it."""
+    return APPENDED.get(kind, record.type)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +96,9 @@ class Maker:
 class Proposal:
     """``record.id`` is ``new`` for a draft. ``fields`` are sorted by name.
 
+    A note has the field ``text``, a task ``subject`` and perhaps ``due``; ``record`` is then what
+    they are appended to.
+
     ``undoes`` names the change this proposal would put back; ``follows`` the proposal whose
     fields it takes over (superseding, another round). ``promotes`` names the trial whose values it
     would carry to the live record.
@@ -93,6 +121,11 @@ class Proposal:
     undoes: str | None = None
     promotes: str | None = None
     flags: tuple[str, ...] = ()
+
+    @property
+    def object(self) -> str:
+        """The object whose fields these are, as the policy names it."""
+        return object_of(self.kind, self.record)
 
     def digest(self) -> str:
         """Hex SHA-256 over exactly what was proposed."""

@@ -31,6 +31,7 @@ from shared.policy import check_classes, load_policy
 from tests.crm.path import PathCases
 from tests.fakes.faulty_crm import Fault, status
 
+LINES = "Called about the <b>roof</b> & gutter.\n\nWants it done: [soon].\n  Twice."
 CLOSED = {"money", "owner", "consent", "stage", "read_only"}
 
 
@@ -82,6 +83,8 @@ class Stage:
     # Object types without a list of their own; whether the list of people can be sorted.
     unlisted: frozenset[str] = frozenset()
     sorts: bool = True
+    # Whether tasks can be made; why not, in words of the refusal.
+    no_tasks: str = ""
     # How this vendor says "too many calls", and how many seconds it asks to wait.
     too_many: Fault = status(429, Retry_After="1")
     wait: float = 1.0
@@ -295,6 +298,63 @@ class ConnectorCases(PathCases):
         stage.writer.add_note(stage.ref, "Called about the <b>roof</b>.", change_id="change-2")
         assert any("Called about the" in item.text for item in stage.reader.history(stage.ref))
         assert stage.fake.effects() == 1
+
+    def test_a_note_is_added_once_and_found_by_its_change_letter_by_letter(
+        self, stage: Stage
+    ) -> None:
+        assert stage.reader.capabilities.notes
+        assert stage.writer.note(stage.ref, change_id="change-2") is None
+        for _ in range(2):
+            stage.writer.add_note(stage.ref, LINES, change_id="change-2")
+        stage.writer.add_note(stage.ref, "Another.", change_id="change-22")
+        assert stage.writer.note(stage.ref, change_id="change-2") == LINES
+        assert stage.writer.note(stage.ref, change_id="change-22") == "Another."
+        assert stage.writer.note(stage.ref, change_id="change-3") is None
+        assert stage.fake.effects() == 2
+
+    def test_a_task_is_added_once_and_found_by_its_change_letter_by_letter(
+        self, stage: Stage
+    ) -> None:
+        assert stage.reader.capabilities.tasks is not bool(stage.no_tasks)
+        asked = {"c-1": ("Call <b>Dana</b> & Co.", "2026-12-01"), "c-11": ("Call again.", None)}
+        if stage.no_tasks:
+            with pytest.raises(Rejected, match=stage.no_tasks):
+                stage.writer.add_task(stage.ref, "Call.", None, change_id="c-1")
+            assert stage.fake.writes() == []
+            asked = {}
+        for change, (subject, due) in asked.items():
+            assert stage.writer.task(stage.ref, change_id=change) is None
+            for _ in range(2):
+                stage.writer.add_task(stage.ref, subject, due, change_id=change)
+        for change, (subject, due) in asked.items():
+            found = stage.writer.task(stage.ref, change_id=change)
+            assert found == {"subject": subject, "due": due}
+        assert stage.writer.task(stage.ref, change_id="c-2") is None
+        assert stage.fake.effects() == len(asked)
+
+    def test_a_policy_lists_of_notes_and_tasks_only_what_the_crm_takes(self, stage: Stage) -> None:
+        crm, more = stage.ref.crm, 'reason = "For the tests."\nmode = "review"\nmax_length = 9\n'
+        text = "".join(
+            f'[fields.{crm}.{object_}.{name}]\ntype = "{type_}"\n{more}'
+            for object_, name, type_ in (("notes", "text", "text"), ("tasks", "subject", "text"))
+        )
+        policy = load_policy(text)
+        said = check_classes(policy, described({crm: stage.reader}, policy))
+        closed = [f"fields.{crm}.tasks.subject: this CRM takes no tasks"]
+        assert said == (closed if stage.no_tasks else [])
+
+    def test_nothing_is_appended_to_nobody_or_elsewhere(self, stage: Stage) -> None:
+        for crm, type_, id_ in (
+            (stage.ref.crm, "invoices", stage.ref.id),
+            ("elsewhere", stage.ref.type, stage.ref.id),
+            (stage.ref.crm, stage.ref.type, "../x"),
+        ):
+            ref = RecordRef(crm=crm, type=type_, id=id_)
+            with pytest.raises(Rejected):
+                stage.writer.add_note(ref, "Called.", change_id="c")
+            with pytest.raises(Rejected):
+                stage.writer.add_task(ref, "Call.", None, change_id="c")
+        assert stage.fake.effects() == 0
 
     def test_a_persons_edit_is_told_with_who_did_it_where_the_crm_knows(self, stage: Stage) -> None:
         if not stage.knows_history:

@@ -21,7 +21,7 @@ from services.writer import acts, cards
 from services.writer.crm.shelf import Shelf, ShelfReader
 from services.writer.crm_reports import Level
 from services.writer.doctor import examine
-from shared.domain.proposal import FieldChange, ProposalKind
+from shared.domain.proposal import SUBSTANCE, FieldChange, ProposalKind
 from shared.domain.record import RecordRef
 from shared.domain.topics import Topic
 from shared.errors import Conflict, CRMUnavailable
@@ -51,6 +51,9 @@ FAULTS = (
 )
 # Each alone, and three in a row.
 FAILURES = (*((fault,) for fault in FAULTS), (FAULTS[0], FAULTS[5], FAULTS[2]))
+# For what is appended, many faults in one world: those for which nobody waits, and the others.
+HANGING = tuple(one for one in FAILURES if one[0].kind == "hang")
+CALM = tuple(one for one in FAILURES if one[0].kind != "hang")
 
 
 def in_short(faults: tuple[Fault, ...]) -> str:
@@ -71,7 +74,16 @@ def policy_of(stage: Stage) -> str:
             f"expiry_hours = 16\nper_hour = 100000\nper_day = 100000\n"
             f'reason = "For the tests."\nroles = ["approver"]\n'
         )
-    return "\n".join(lines)
+    lines += [_appended(stage, *one) for one in (("notes", "text"), ("tasks", "subject"))]
+    return "\n".join(lines[:-1] if stage.no_tasks else lines)
+
+
+def _appended(stage: Stage, object_: str, name: str) -> str:
+    return (
+        f'[fields.{stage.ref.crm}.{object_}.{name}]\nmode = "review"\nstage = "live"\n'
+        f'type = "text"\nmultiline = true\nmax_length = 500\nexpiry_hours = 16\n'
+        f'per_hour = 100000\nper_day = 100000\nreason = "For the tests."\nroles = ["approver"]\n'
+    )
 
 
 class PathCases:
@@ -187,6 +199,26 @@ class PathCases:
         assert end == "applied", (end, world.change(card).detail)
         assert stage.fake.effects() == 1
         assert stage.fake.value(stage.ref, stage.field) == "Wren"
+
+    @pytest.mark.parametrize("met", [CALM, HANGING], ids=["in time", "hanging"])
+    def test_a_failing_crm_gets_a_note_or_task_at_most_once_and_nothing_stays_unknown(
+        self, stage: Stage, world: World, met: tuple[tuple[Fault, ...], ...]
+    ) -> None:
+        rounds = [(ProposalKind.NOTE, one) for one in met]
+        # The way is the same: of a task it is enough to see that it is found after its effect.
+        rounds += [] if stage.no_tasks else [(ProposalKind.TASK, met[-1])]
+        for number, (kind, faults) in enumerate(rounds, start=1):
+            where = (kind, in_short(faults))
+            field = FieldChange(
+                field=SUBSTANCE[kind], before=None, after=f"Wren {number}.", confidence=600
+            )
+            card = world.propose(field, record=stage.ref, kind=kind).id
+            world.approve(card)
+            stage.fake.script("write", *faults)
+            assert settle(world, card, rounds=12) == "applied", (where, world.change(card).detail)
+            told = world.last(Topic.CHANGE_APPLIED)
+            assert told["fields"][0]["read_back"] == f"Wren {number}.", where
+            assert stage.fake.effects() == number, where
 
     @pytest.mark.parametrize("batch", proof.batches("failing calls"))
     def test_at_random_a_failing_crm_gets_a_value_at_most_once(

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from services.writer import hand_offs
 from services.writer.crm import OutcomeUnknown
 from services.writer.crm.handoff import HandOff
+from services.writer.policy_watch import described
 from services.writer.tables import metadata
 from shared.crm import Account, readers
 from shared.crm.handoff import HandOffReader
@@ -22,6 +23,7 @@ from shared.db import open_database, reading, writing
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import ConfigurationError, CRMUnavailable, NotFound, Rejected
+from shared.policy import check_classes, load_policy
 from tests.databases import fresh_database
 from tests.fakes.faulty_crm import Fault, FaultyCrm, served, status
 from tests.fakes.smtp import Mailbox, mail_server
@@ -157,7 +159,20 @@ def test_what_is_there_already_is_changed_by_a_person_alone(hooked: Hooked) -> N
         hooked.writer.update(ref, {"phone": "1"}, change_id="c-1", version=None)
     with pytest.raises(Rejected, match="by hand"):
         hooked.writer.add_note(ref, "x", change_id="c-1")
+    with pytest.raises(Rejected, match="by hand"):
+        hooked.writer.add_task(ref, "x", None, change_id="c-1")
     assert hooked.faulty.calls == []
+
+
+@pytest.mark.parametrize(("object_", "field"), [("notes", "text"), ("tasks", "subject")])
+def test_no_policy_lists_notes_or_tasks_of_a_crm_without_an_api(object_: str, field: str) -> None:
+    reader: Any = HandOffReader(account())
+    policy = load_policy(
+        f'[fields.{NAME}.{object_}.{field}]\nmode = "review"\ntype = "text"\nmax_length = 9\n'
+        'reason = "For the tests."\n'
+    )
+    said = check_classes(policy, described({NAME: reader}, policy))
+    assert said == [f"fields.{NAME}.{object_}.{field}: this CRM takes no {object_}"]
 
 
 def test_a_lead_is_put_on_the_hook_once(engine: Engine, hooked: Hooked) -> None:

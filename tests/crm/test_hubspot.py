@@ -797,6 +797,7 @@ O = "/crm/objects/2026-09"  # noqa: E741 - the table below reads best with a sho
 SEARCH = {"after": "0", "filterGroups": [], "limit": 1, "properties": [], "sorts": []}
 LINK = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": 202}
 NOTE = {"properties": {"hs_timestamp": "2026-11-20T10:00:00Z"}}
+TASK = {"properties": {**NOTE["properties"], "hs_task_subject": "Call"}}
 
 
 @pytest.mark.parametrize(
@@ -816,6 +817,11 @@ NOTE = {"properties": {"hs_timestamp": "2026-11-20T10:00:00Z"}}
      ("POST", f"{O}/notes", {**NOTE, "associations": [{"to": {"id": "51"}, "types": [{**LINK, "associationTypeId": "202"}]}]}, 400),
      ("POST", f"{O}/notes", {**NOTE, "associations": [{"to": {"id": "51"}, "types": [{**LINK, "associationCategory": "HUBSPOT"}]}]}, 400),
      ("POST", f"{O}/notes", {"properties": {}, "associations": []}, 400), ("POST", f"{O}/notes", [], 400),
+     ("POST", f"{O}/tasks", {**TASK, "associations": [{"to": {"id": "51"}, "types": [{**LINK, "associationTypeId": 204}]}]}, 201),
+     ("POST", f"{O}/tasks", {**TASK, "associations": [{"to": {"id": "51"}, "types": [LINK]}]}, 400),
+     ("POST", f"{O}/tasks", {"properties": {**TASK["properties"], "hs_timestamp": "2026-12-01"}, "associations": []}, 400),
+     ("POST", f"{O}/tasks", {"properties": {**TASK["properties"], "hs_task_status": "OPEN"}, "associations": []}, 400),
+     ("POST", f"{O}/tasks", {"properties": {"hs_task_subject": "Call"}, "associations": []}, 400),
      ("POST", f"{O}/contacts/batch/upsert", [], 400), ("POST", f"{O}/contacts/batch/upsert", {"inputs": [{"id": "1"}]}, 400),
      ("POST", f"{O}/contacts/batch/upsert", {"inputs": [{"id": "x", "idProperty": "city", "properties": {}}]}, 400),
      ("POST", f"{O}/contacts/batch/read", {"inputs": []}, 400),
@@ -836,7 +842,7 @@ def test_the_double_wants_a_token_and_counts_calls(crm: HubSpot) -> None:
 
 
 def test_no_call_of_the_table_deletes_and_each_is_of_the_dated_version() -> None:
-    assert len(ALLOWED) == 10
+    assert len(ALLOWED) == 15
     assert {method for method, _ in ALLOWED} == {"PATCH", "POST"}
     assert all("{version}" in path for _, path in ALLOWED)
 

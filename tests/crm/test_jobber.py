@@ -597,3 +597,25 @@ def test_a_process_keeps_to_its_share_of_the_calls(running: Running) -> None:
             answered += 1
     # A tenth of fifty calls at once, and 0.15 a second beyond.
     assert 5 <= answered <= 6 + 0.15 * (time.monotonic() - begun)
+
+
+def test_a_task_is_found_among_many_and_only_with_its_own_client(running: Running) -> None:
+    writer = running.writer()
+    other = running.jobber.client(firstName="Wren")
+    writer.add_task(running.dana, "Call.", "2026-12-01", change_id="c-1")
+    for number in range(60):
+        said = "see [countersign c-1] above" if number == 7 else None
+        client = running.dana.id if number % 2 else None
+        running.jobber.add(
+            "tasks", title=f"T {number}", instructions=said, clientId=client, startAt=None
+        )
+    assert writer.task(running.dana, change_id="c-1") == {"subject": "Call.", "due": "2026-12-01"}
+    assert writer.task(other, change_id="c-1") is None
+    writer.add_task(running.dana, "Call.", "2026-12-01", change_id="c-1")
+    assert running.jobber.done == 1
+    with pytest.raises(Rejected, match="not found"):
+        gone = RecordRef(crm="jobber", type="clients", id=gid("Client", 999))
+        writer.add_task(gone, "Call.", None, change_id="c-2")
+    request = RecordRef(crm="jobber", type="requests", id=gid("Request", 1))
+    with pytest.raises(NotFound):
+        writer.add_task(request, "Call.", None, change_id="c-3")

@@ -42,7 +42,7 @@ QUESTIONS = {
     **{f"sample {name}": text for name, text in documents.SAMPLE.items()},
 }
 # What the contract file does not hold; known from the vendor's pages alone.
-BEYOND = {"notesOfRequest", "notesOfJob", "jobCreateNote"}
+BEYOND = {"notesOfRequest", "notesOfJob", "jobCreateNote", "tasks"}
 ALL = {**QUESTIONS, **{name: one.document for name, one in OPERATIONS.items()}}
 
 
@@ -105,6 +105,7 @@ CANARIES: dict[str, dict[str, Any]] = {
     "clientCreateNote": {"message": {"text": "x"}},
     "requestCreateNote": {"message": ["x"]},
     "jobCreateNote": {"message": 5},
+    "taskCreate": {"instructions": "without a title"},
 }
 
 
@@ -182,6 +183,8 @@ def test_everything_that_is_sent_fits_the_contract(running: Running) -> None:
         writer.add_note(ref, "Called.", change_id="c")
         reader.read(ref)
         reader.history(ref)
+    writer.add_task(running.dana, "Call.", "2026-12-01", change_id="c")
+    writer.add_task(running.dana, "Call again.", None, change_id="c2")
     lead = {name: "5550100" if name == "phone" else "x" for name in reader.names}
     writer.create({**lead, "email": "x@example.com"}, change_id="change-1")
     reader.search(email="a@example.com", phone="+12025550111")

@@ -218,7 +218,7 @@ class TestClosed:
             fields = double.reader(url=url).read(HER_LEAD).fields
         assert fields[REGION] == double.app.records["leads"][LEAD][REGION] == 8
 
-    def test_the_table_of_calls_can_write_seven_things(self) -> None:
+    def test_the_table_of_calls_can_write_eight_things(self) -> None:
         assert {(method, path) for method, path in ALLOWED if method != "GET"} == {
             ("PATCH", "/api/v2/persons/{id}"),
             ("PATCH", "/api/v2/deals/{id}"),
@@ -226,6 +226,7 @@ class TestClosed:
             ("PATCH", "/api/v2/activities/{id}"),
             ("PATCH", "/v1/leads/{id}"),
             ("POST", "/api/v2/persons"),
+            ("POST", "/api/v2/activities"),
             ("POST", "/v1/notes"),
         }
 
@@ -246,6 +247,9 @@ class TestContract:
             ("PATCH", f"/v1/leads/{LEAD}", {"value": {"amount": 5}}),
             ("POST", "/api/v2/persons", {"name": 5}),
             ("POST", "/v1/notes", {"person_id": 101}),
+            ("POST", "/api/v2/activities", {"subject": ["Call"]}),
+            ("POST", "/api/v2/activities", {"subject": "Call", "person_id": "101"}),
+            ("POST", "/api/v2/activities", {"subject": "Call", "due": "2026-12-01"}),
             ("PUT", "/api/v2/persons/101", {"name": "x"}),
             ("DELETE", "/api/v2/persons/101", None),
         ],

@@ -115,6 +115,7 @@ def stage(tenant: Tenant, dana: RecordRef) -> Stage:
         },
         conditional=False,
         knows_history=False,
+        no_tasks="tasks are not written by us",
         lead={
             "first_name": "Wren",
             "last_name": "Field",

@@ -304,10 +304,12 @@ class HubSpot:
     def _create(self, key: Key, body: Any, _: Any, kind: str) -> tuple[int, Any]:
         self._may(key, kind, "write")
         given = check_properties(body)
-        associations = check_associations(body)
+        associations = check_associations(kind, body)
         check_known(given, self.rows[kind])
-        if kind == "notes" and not given.get("hs_timestamp"):
+        if kind in {"notes", "tasks"} and not given.get("hs_timestamp"):
             raise invalid(("hs_timestamp", "REQUIRED_FIELD", "hs_timestamp is required"))
+        if (stamp := given.get("hs_timestamp")) and not _is_time(stamp):
+            raise invalid(("hs_timestamp", "INVALID_DATE", f"{stamp} was not a valid timestamp"))
         self._check_unique(kind, given, None)
         for other, other_id in associations:
             self._record(other, other_id)
@@ -572,6 +574,13 @@ def _fits(seen: Mapping[str, str], one: Mapping[str, str]) -> bool:
         words = re.split(r"[\s;]+", known.lower())
         return all(word in words for word in value.lower().split())
     raise AssertionError(f"the fake does not know {one['operator']}")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return text.isdigit()
 
 
 def _parsed(raw: bytes) -> Any:

@@ -13,7 +13,10 @@ OPERATORS = (
     "NOT_HAS_PROPERTY", "CONTAINS_TOKEN", "NOT_CONTAINS_TOKEN",
 )  # fmt: skip
 CATEGORIES = ("HUBSPOT_DEFINED", "USER_DEFINED", "INTEGRATOR_DEFINED", "WORK")
-NOTE_TYPES = {202: "contacts", 190: "companies", 214: "deals", 228: "tickets"}
+LINK_TYPES = {
+    "notes": {202: "contacts", 190: "companies", 214: "deals", 228: "tickets"},
+    "tasks": {204: "contacts", 192: "companies", 216: "deals"},
+}
 SEARCH_KEYS = ("after", "filterGroups", "limit", "properties", "sorts")
 
 
@@ -138,7 +141,7 @@ def metadata() -> dict[str, list[dict[str, Any]]]:
     ]
     words = {
         "notes": ("hs_note_body",),
-        "tasks": ("hs_task_subject", "hs_task_body", "hs_task_status"),
+        "tasks": ("hs_task_subject", "hs_task_body"),
         "calls": ("hs_call_title", "hs_call_body"),
         "meetings": ("hs_meeting_title", "hs_meeting_body"),
         "emails": ("hs_email_subject", "hs_email_text"),
@@ -148,6 +151,10 @@ def metadata() -> dict[str, list[dict[str, Any]]]:
                row("hs_createdate", "Made", "datetime", "date"), *_kept("hs_lastmodifieddate")]
         for kind, names in words.items()
     }  # fmt: skip
+    states = _choices("NOT_STARTED", "IN_PROGRESS", "WAITING", "DEFERRED", "COMPLETED")
+    activities["tasks"].append(
+        row("hs_task_status", "Status", "enumeration", "select", options=states)
+    )
     return {
         "contacts": contacts,
         "companies": [*companies, *_kept("hs_lastmodifieddate")],
@@ -185,8 +192,9 @@ def check_known(given: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> 
         raise invalid(*faults)
 
 
-def check_associations(body: Any) -> list[tuple[str, str]]:
+def check_associations(kind: str, body: Any) -> list[tuple[str, str]]:
     """Type and id of each. The description calls the list required."""
+    known = LINK_TYPES.get(kind, {})
     if not isinstance(body.get("associations"), list):
         raise shape("must have required property 'associations'")
     found = []
@@ -196,9 +204,9 @@ def check_associations(body: Any) -> list[tuple[str, str]]:
                 raise shape("associationCategory must be equal to one of the allowed values")
             if type(type_["associationTypeId"]) is not int:
                 raise shape("associationTypeId must be integer")
-            if type_["associationTypeId"] not in NOTE_TYPES:
+            if type_["associationTypeId"] not in known:
                 raise Refused(400, "VALIDATION_ERROR", "association type is not valid")
-            found.append((NOTE_TYPES[type_["associationTypeId"]], str(one["to"]["id"])))
+            found.append((known[type_["associationTypeId"]], str(one["to"]["id"])))
     return found
 
 

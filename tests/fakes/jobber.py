@@ -40,7 +40,13 @@ MORE = Path(__file__).with_name("jobber_more.graphql")
 VERSION = "2025-04-16"
 READ_SCOPES = "read_clients read_requests read_jobs read_quotes read_custom_field_configurations"
 WRITE_SCOPES = f"{READ_SCOPES} write_clients write_requests write_jobs"
-SINGULAR = {"clients": "Client", "requests": "Request", "jobs": "Job", "quotes": "Quote"}
+SINGULAR = {
+    "clients": "Client",
+    "requests": "Request",
+    "jobs": "Job",
+    "quotes": "Quote",
+    "tasks": "Task",
+}
 POINTS = 10_000.0
 RESTORED = 500.0
 
@@ -345,6 +351,31 @@ class Root:
 
     def jobCreateNote(self, _: Any, jobId: str, input: dict[str, Any]) -> Any:  # noqa: A002, N802, N803
         return self._noted("jobs", jobId, "jobNote", input)
+
+    def tasks(self, _: Any, **asked: Any) -> Any:
+        """The newest first, of all clients."""
+        rows = list(reversed(self._jobber.records.get("tasks", {}).values()))
+        return _connection([self._task(row) for row in rows], asked)
+
+    def taskCreate(  # noqa: N802 - as in the schema
+        self,
+        _: Any,
+        input: dict[str, Any],  # noqa: A002 - as in the schema
+        clientId: str | None = None,  # noqa: N803 - as in the schema
+    ) -> Any:
+        if clientId is not None and clientId not in self._jobber.records["clients"]:
+            return _refused("task", "Client not found", "clientId")
+        if not input["title"].strip():
+            return _refused("task", "Title can't be blank", "title")
+        if bool(input.get("startAt")) != bool(input.get("endAt")):
+            return _refused("task", "A task has a start and an end, or neither", "endAt")
+        self._jobber.done += 1
+        ref = self._jobber.add("tasks", **{"instructions": "", **input}, clientId=clientId)
+        return {"task": self._task(self._jobber.row(ref)), "userErrors": []}
+
+    def _task(self, row: dict[str, Any]) -> dict[str, Any]:
+        client = self._jobber.records["clients"].get(row["clientId"])
+        return {**row, "client": None if client is None else (lambda *_: self._client(client))}
 
     def _found(self, object_type: str, id_: str, shown: Callable[[Any], Any]) -> Any:
         row = self._jobber.records.get(object_type, {}).get(id_)

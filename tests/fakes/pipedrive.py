@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,16 @@ from typing import Any
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.wrappers import Request, Response
 
-from tests.fakes.pipedrive_rules import KEYS, ROUTES, SINGULAR, plain, scopes_of, texts
+from tests.fakes.pipedrive_rules import (
+    KEYS,
+    PARENTS,
+    ROUTES,
+    SINGULAR,
+    TYPES,
+    plain,
+    scopes_of,
+    texts,
+)
 
 API_TOKEN = "a-token-of-a-user"
 CLIENT = ("client", "a secret")
@@ -214,6 +224,8 @@ class Pipedrive:
     def _collection(self, request: Request, plural: str) -> Response:
         if request.method == "POST":
             body = self._taken(plural, json.loads(request.get_data()))
+            if plural == "activities":
+                body = self._checked(body)
             id_ = self.add(plural, **body)
             self.effects += 1
             return _json({"success": True, "data": self.records[plural][id_]})
@@ -231,6 +243,17 @@ class Pipedrive:
         more = {"next_cursor": str(start + limit)} if len(rows) > start + limit else {}
         page = rows[start : start + limit]
         return _json({"success": True, "data": page, "additional_data": more})
+
+    def _checked(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A new activity: an unknown type, a day that is none, a parent that is not there."""
+        if body.get("type", "call") not in TYPES:
+            raise Refused(400, "type is not an active activity type")
+        if (due := body.get("due_date")) and not re.fullmatch(r"\d{4}-\d\d-\d\d", due):
+            raise Refused(400, "due_date must be a date in the format YYYY-MM-DD")
+        for name, parent in PARENTS.items():
+            if name in body and str(body[name]) not in self.records.get(parent, {}):
+                raise Refused(400, f"{name}: no such item")
+        return {"done": False, "due_date": "", "note": "", "type": "call", **body}
 
     def _leads(self, request: Request) -> Response:
         """A list of v1, which counts what it gives."""

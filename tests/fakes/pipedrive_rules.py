@@ -22,6 +22,14 @@ KEYS = {
     "expected_close_date visible_to was_seen",
 }
 
+TYPES = frozenset({"call", "meeting", "task", "deadline", "email", "lunch"})
+PARENTS = {
+    "person_id": "persons",
+    "deal_id": "deals",
+    "org_id": "organizations",
+    "lead_id": "leads",
+}
+
 ROUTES = Map(
     [
         Rule("/oauth/token", endpoint="token", methods=["POST"]),

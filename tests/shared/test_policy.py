@@ -45,7 +45,12 @@ def test_an_empty_policy_allows_nothing_and_still_routes() -> None:
 def test_the_shipped_policy_opens_fields_of_the_demo_crm_only() -> None:
     policy = load_policy(SHIPPED)
     assert {rule.crm for rule in policy.fields.values()} == {"demo"}
-    assert {r.mode for r in policy.fields.values()} <= {Mode.REVIEW, Mode.TWO_PERSON}
+    opened = [rule for rule in policy.fields.values() if rule.is_open]
+    assert {rule.mode for rule in opened} <= {Mode.REVIEW, Mode.TWO_PERSON}
+    assert {rule.object for rule in opened} == {"contacts", "deals", "drafts"}
+    assert {rule.object for rule in policy.fields.values()} - {"notes", "tasks"} == {
+        rule.object for rule in opened
+    }
     assert {r.stage for r in policy.fields.values()} == {Stage.LIVE}
     closed = {"amount", "owner", "stage", "lifecycle", "credit_limit", "marketing_consent"}
     assert not closed & {rule.name for rule in policy.fields.values()}

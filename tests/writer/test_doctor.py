@@ -106,6 +106,31 @@ def test_a_missing_scope_is_named(world: World, vendor: str) -> None:
     assert write in (examined(world, vendor, object_, [read], [read]).problem or "")
 
 
+@pytest.mark.parametrize(
+    ("vendor", "scope"),
+    [
+        ("demo", "tasks:write"),
+        ("hubspot", "crm.objects.contacts.write"),
+        ("salesforce", "tasks:create"),
+        ("pipedrive", "activities:full"),
+    ],
+)
+def test_what_a_task_needs_is_asked_of_the_writer_alone(
+    world: World, vendor: str, scope: str
+) -> None:
+    demo: Any = world.worker.readers["demo"]
+    policy = load_policy(
+        f'[fields.{vendor}.tasks.subject]\nmode = "review"\nstage = "live"\ntype = "text"\n'
+        'max_length = 100\nreason = "For the tests."\n'
+    )
+    reader: Any = Side(of=demo, given=["something:read"])
+    full: Any = Side(of=demo, given=["something:read", scope])
+    poor: Any = Side(of=demo, given=["something:read"])
+    assert examine(vendor, vendor, reader, full, policy, world.clock()).problem is None
+    said = examine(vendor, vendor, reader, poor, policy, world.clock()).problem
+    assert f"the write credential lacks the scope {scope}" in (said or "")
+
+
 def test_what_the_crm_says_of_its_api_is_told_and_stops_nothing(world: World) -> None:
     demo: Any = world.worker.readers["demo"]
     old = "Jobber answers in version 2024-01-01, not 2025-04-16."

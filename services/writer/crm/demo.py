@@ -1,4 +1,4 @@
-"""The write side of the demo CRM: seven calls from one table, each sent at most once."""
+"""The write side of the demo CRM: nine calls from one table, each sent at most once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.crm.authorization import bearer
 from shared.crm.demo import CALLS_PER_SECOND, CRM, change_of
 from shared.crm.metadata import CrmChange
 from shared.crm.pace import Pace
-from shared.crm.transport import Answer, understood
+from shared.crm.transport import Answer, scalar, understood
 from shared.domain import ids
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
@@ -24,7 +24,9 @@ ALLOWED = frozenset(
         ("GET", "/api/me"),
         ("GET", "/api/changes"),
         ("PATCH", "/api/{type}/{id}"),
+        ("GET", "/api/{type}/{id}/tasks"),
         ("POST", "/api/notes"),
+        ("POST", "/api/tasks"),
         ("POST", "/api/drafts"),
         ("POST", "/api/drafts/{id}/promote"),
         ("POST", "/api/drafts/{id}/discard"),
@@ -71,8 +73,7 @@ class DemoWriter:
         version: str | None = None,
     ) -> None:
         """Set these fields; with ``version`` only while the record is still at it."""
-        if ref.crm != self.crm or ref.type not in _LIVE:
-            raise Rejected(f"the demo CRM has no live {ref.crm}/{ref.type}")
+        self._require_live(ref)
         row = self._write(
             "PATCH",
             "/api/{type}/{id}",
@@ -84,10 +85,36 @@ class DemoWriter:
         confirm(lambda: (row["type"], row["id"], row["change_id"]), (ref.type, ref.id, change_id))
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
-        """Append a note to a live record."""
+        """Append a note to a live record, unless this change has done so already."""
+        self._require_live(ref)
+        if self.note(ref, change_id=change_id) is not None:
+            return
         body = {"type": ref.type, "id": ref.id, "text": text, "change_id": change_id}
         row = self._write("POST", "/api/notes", body)
         confirm(lambda: row["change_id"], change_id)
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change. Raises `CRMUnavailable`."""
+        notes = [one for one in self.effects(change_id) if one.kind == "note" and one.ref == ref]
+        return str(notes[0].new) if notes else None
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """As `add_note`; ``due`` is a day such as 2026-11-30."""
+        self._require_live(ref)
+        if self.task(ref, change_id=change_id) is not None:
+            return
+        body = {"type": ref.type, "id": ref.id, "subject": subject, "due": due}
+        row = self._write("POST", "/api/tasks", {**body, "change_id": change_id})
+        confirm(lambda: row["change_id"], change_id)
+
+    @understood()
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change. Raises `CRMUnavailable`."""
+        data = self._read("/api/{type}/{id}/tasks", {}, type=ref.type, id=ref.id)
+        for row in data["results"]:
+            if row["change_id"] == change_id:
+                return {"subject": scalar(row["subject"]), "due": scalar(row["due"])}
+        return None
 
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
@@ -154,8 +181,8 @@ class DemoWriter:
         confirm(lambda: (data["draft"]["id"], data["draft"]["change_id"]), (draft.id, change_id))
         return data
 
-    def _read(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        answer = self._sender.read("GET", path, params=params)
+    def _read(self, path: str, params: Mapping[str, str], **ids: Any) -> dict[str, Any]:
+        answer = self._sender.read("GET", path, params=params, **ids)
         if not isinstance(answer.data, dict):
             raise CRMUnavailable(answer.reason)
         return answer.data
@@ -168,6 +195,10 @@ class DemoWriter:
         if not isinstance(answer.data, dict):
             raise OutcomeUnknown(answer.reason)
         return answer.data
+
+    def _require_live(self, ref: RecordRef) -> None:
+        if ref.crm != self.crm or ref.type not in _LIVE:
+            raise Rejected(f"the demo CRM has no live {ref.crm}/{ref.type}")
 
     def _require_draft(self, draft: RecordRef) -> None:
         if draft.crm != self.crm or draft.type != "drafts":

@@ -64,6 +64,16 @@ class HandOff:
         """Raises `Rejected`, as `update`."""
         raise Rejected(f"{self.crm} has no API: a person notes it at {ref} by hand")
 
+    def note(self, *_: object, **__: object) -> None:
+        """None was ever added."""
+
+    def add_task(self, ref: RecordRef, *_: object, **__: object) -> None:
+        """Raises `Rejected`, as `update`."""
+        raise Rejected(f"{self.crm} has no API: a person puts a task to {ref} by hand")
+
+    def task(self, *_: object, **__: object) -> None:
+        """None was ever added."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """Hand a new person over; the reference is our own id, since no other comes back.
 

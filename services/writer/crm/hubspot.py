@@ -1,4 +1,4 @@
-"""The write side of HubSpot: ten calls from one table, each write sent at most once.
+"""The write side of HubSpot: fifteen calls from one table, each write sent at most once.
 
 https://developers.hubspot.com/docs/api-reference/crm-contacts-v3/guide
 https://developers.hubspot.com/docs/api-reference/crm-notes-v3/guide
@@ -19,36 +19,44 @@ from shared.crm.accounts import Account
 from shared.crm.hubspot import PEOPLE
 from shared.crm.hubspot_access import Access, heed, judged, naming_the_other
 from shared.crm.hubspot_fields import closed_by_name, names_of
-from shared.crm.hubspot_history import AT, change_id_of, note_body
+from shared.crm.hubspot_history import AT, change_id_of, note_body, text_in
 from shared.crm.hubspot_objects import MOST_PAGES, after_of, batch_body, rows_of
 from shared.crm.transport import understood
 from shared.domain.record import RecordRef
-from shared.domain.schema import Scalar, rfc3339
+from shared.domain.schema import Scalar, parse_instant, rfc3339
 from shared.errors import CRMUnavailable, NotFound, Rejected
 
 TIMEOUT: Final = 10.0
-# How a note is linked to a record of each type: HubSpot's own numbers, the same in each account.
-# https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
-NOTE_LINKS: Final[Mapping[str, int]] = {"contacts": 202, "companies": 190, "deals": 214}
-WRITTEN: Final = tuple(NOTE_LINKS)
+# How notes and tasks are linked to a record of each type: HubSpot's own numbers, the same in each
+# account. https://developers.hubspot.com/docs/api-reference/crm-associations-v4/guide
+LINKS: Final[Mapping[str, Mapping[str, int]]] = {
+    "notes": {"contacts": 202, "companies": 190, "deals": 214},
+    "tasks": {"contacts": 204, "companies": 192, "deals": 216},
+}
+WRITTEN: Final = ("contacts", "companies", "deals")
+# What is read of each, the property with our mark first.
+_SHOWN: Final = {
+    "notes": ("hs_note_body",),
+    "tasks": ("hs_task_body", "hs_task_subject", AT),
+}
 _RECORD = "/crm/objects/{version}/%s/{id}"
-_NOTES_OF = "/crm/associations/{version}/%s/notes/batch/read"
+_LINKED = "/crm/associations/{version}/%s/%s/batch/read"
 _PEOPLE_BY = "/crm/objects/{version}/contacts/batch/read"
 _UPSERT = "/crm/objects/{version}/contacts/batch/upsert"
-_NOTES = "/crm/objects/{version}/notes"
-_READ_NOTES = "/crm/objects/{version}/notes/batch/read"
+_ADD = "/crm/objects/{version}/%s"
+_READ = "/crm/objects/{version}/%s/batch/read"
 # Everything that this product can ever ask of HubSpot with its writing key.
 ALLOWED: Final = frozenset(
     {
         *(("PATCH", _RECORD % type_) for type_ in WRITTEN),
-        *(("POST", _NOTES_OF % type_) for type_ in WRITTEN),
+        *(("POST", _LINKED % (type_, kind)) for type_ in WRITTEN for kind in LINKS),
+        *(("POST", path % kind) for path in (_ADD, _READ) for kind in LINKS),
         ("POST", _PEOPLE_BY),
         ("POST", _UPSERT),
-        ("POST", _NOTES),
-        ("POST", _READ_NOTES),
     }
 )
 _LONGEST_NOTE = 65536
+_DUE: Final = "T12:00:00.000Z"
 _BATCH = 100
 
 
@@ -112,18 +120,36 @@ class HubSpotWriter:
         body = note_body(text, change_id)
         if len(body) > _LONGEST_NOTE:
             raise Rejected(f"a note of HubSpot's has at most {_LONGEST_NOTE} characters")
-        if self._has_note(ref, change_id):
-            return
-        link = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": NOTE_LINKS[ref.type]}
-        answer = self._write(
-            "POST",
-            _NOTES,
-            {
-                "properties": {AT: rfc3339(datetime.now(UTC)), "hs_note_body": body},
-                "associations": [{"to": {"id": ref.id}, "types": [link]}],
-            },
-        )
-        confirm(lambda: change_id_of(answer["properties"]["hs_note_body"]), change_id)
+        if self._marked(ref, "notes", change_id) is None:
+            values = {AT: rfc3339(datetime.now(UTC)), "hs_note_body": body}
+            self._append(ref, "notes", values, change_id)
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change."""
+        found = self._marked(ref, "notes", change_id)
+        return None if found is None else text_in(found["hs_note_body"])
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """Append a task, unless the record has the one of this change already."""
+        if self._marked(ref, "tasks", change_id) is None:
+            values = {
+                # HubSpot wants a time: noon is on the same day nearly everywhere.
+                AT: f"{due}{_DUE}" if due else rfc3339(datetime.now(UTC)),
+                "hs_task_subject": subject,
+                "hs_task_body": note_body("", change_id),
+                "hs_task_status": "NOT_STARTED",
+            }
+            self._append(ref, "tasks", values, change_id)
+
+    @understood()
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change; another time than noon is no day."""
+        found = self._marked(ref, "tasks", change_id)
+        if found is None:
+            return None
+        at = rfc3339(parse_instant(found[AT]))
+        due = at.removesuffix(_DUE) if at.endswith(_DUE) else None
+        return {"subject": str(found["hs_task_subject"]), "due": due}
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new contact that carries the change id in the account's ``mark_property``.
@@ -158,22 +184,36 @@ class HubSpotWriter:
         """What the token may do; ``unknown`` of a service key, whose scopes HubSpot hides."""
         return self._access.scopes()
 
-    def _has_note(self, ref: RecordRef, change_id: str) -> bool:
-        ids = self._notes_of(ref)
-        for at in range(0, len(ids), _BATCH):
-            body = batch_body(ids[at : at + _BATCH], ["hs_note_body"])
-            with understood():
-                for row in self._rows(_READ_NOTES, body):
-                    if change_id_of(row["properties"]["hs_note_body"]) == change_id:
-                        return True
-        return False
+    def _append(self, ref: RecordRef, kind: str, values: Mapping[str, str], change_id: str) -> None:
+        link = {
+            "associationCategory": "HUBSPOT_DEFINED",
+            "associationTypeId": LINKS[kind][ref.type],
+        }
+        associations = [{"to": {"id": ref.id}, "types": [link]}]
+        answer = self._write(
+            "POST", _ADD % kind, {"properties": dict(values), "associations": associations}
+        )
+        confirm(lambda: change_id_of(answer["properties"][_SHOWN[kind][0]]), change_id)
 
-    def _notes_of(self, ref: RecordRef) -> list[str]:
-        """The ids of all notes of a record, the newest first."""
+    def _marked(self, ref: RecordRef, kind: str, change_id: str) -> Mapping[str, Any] | None:
+        """The properties of the record's note or task that carries this change."""
+        self._require(ref)
+        ids = self._linked(ref, kind)
+        for at in range(0, len(ids), _BATCH):
+            body = batch_body(ids[at : at + _BATCH], list(_SHOWN[kind]))
+            with understood():
+                for row in self._rows(_READ % kind, body):
+                    found: Mapping[str, Any] = row["properties"]
+                    if change_id_of(found[_SHOWN[kind][0]]) == change_id:
+                        return found
+        return None
+
+    def _linked(self, ref: RecordRef, kind: str) -> list[str]:
+        """The ids of all notes or tasks of a record, the newest first."""
         found: list[int] = []
         asked = {"id": ref.id}
         for _ in range(MOST_PAGES):
-            rows = self._rows(_NOTES_OF % ref.type, {"inputs": [asked]})
+            rows = self._rows(_LINKED % (ref.type, kind), {"inputs": [asked]})
             after: str | None = None
             with understood():
                 for row in rows:
@@ -182,7 +222,7 @@ class HubSpotWriter:
             if after is None:
                 return [str(id_) for id_ in sorted(set(found), reverse=True)]
             asked = {"id": ref.id, "after": after}
-        raise CRMUnavailable("the record has more notes than can be looked through")
+        raise CRMUnavailable(f"the record has more {kind} than can be looked through")
 
     def _rows(self, template: str, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         answer = self._sender.read("POST", template, body=body, version=self._access.version)

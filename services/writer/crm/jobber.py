@@ -30,6 +30,8 @@ _NOTES: Final = {
     "requests": ("notesOfRequest", "request", "requestCreateNote", "requestNote"),
     "jobs": ("notesOfJob", "job", "jobCreateNote", "jobNote"),
 }
+# By question: the list in its answer, and what helps where that is too long.
+_LISTS: Final = {"recentClients": ("clients", ": lower find_days"), "tasks": ("tasks", "")}
 _MOST_PAGES: Final = 40
 # How far back a client of ours is looked for: longer than any change waits for its second try.
 FIND_DAYS: Final = 7.0
@@ -86,19 +88,42 @@ class JobberWriter:
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
         """A note with our mark, unless one of the newest hundred carries it already."""
-        self._require(ref, _NOTES)
-        question, node, act, made = _NOTES[ref.type]
-        with understood():
-            found = self._sender.ask(question, {"id": ref.id})[node]
-            if found is None:
-                raise NotFound(f"Jobber has no {ref}")
-            marks = [MARK.search(one.get("message", "")) for one in found["notes"]["nodes"]]
-        if any(mark and mark[1] == change_id for mark in marks):
+        if self.note(ref, change_id=change_id) is not None:
             return
-        # What looks like a mark of ours in the text of somebody else is none.
-        message = f"{MARK.sub('', text)}\n\n[countersign {change_id}]"
+        _, _, act, made = _NOTES[ref.type]
+        message = marked(text, change_id)
         payload = self._sender.change(act, {"id": ref.id, "input": {"message": message}})
         confirm(lambda: bool(payload[made]["id"]), expected=True)
+
+    @understood()
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change, among the newest hundred."""
+        self._require(ref, _NOTES)
+        question, node, _, _ = _NOTES[ref.type]
+        found = self._sender.ask(question, {"id": ref.id})[node]
+        if found is None:
+            raise NotFound(f"Jobber has no {ref}")
+        texts = (unmarked(one.get("message", ""), change_id) for one in found["notes"]["nodes"])
+        return next((text for text in texts if text is not None), None)
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """A task of the client whose instructions carry our mark, unless there is one already."""
+        if self.task(ref, change_id=change_id) is not None:
+            return
+        made = {"title": subject, "instructions": marked("", change_id), **_when(due)}
+        payload = self._sender.change("taskCreate", {"id": ref.id, "input": made})
+        confirm(lambda: bool(payload["task"]["id"]), expected=True)
+
+    @understood()
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """Jobber finds no tasks by their client, so all of them are looked through."""
+        self._require(ref, {"clients": OPEN})
+        for node in self._pages("tasks", {}):
+            is_its = (node["client"] or {}).get("id") == ref.id
+            if is_its and unmarked(node["instructions"] or "", change_id) is not None:
+                start = node["startAt"]
+                return {"subject": node["title"], "due": start[:10] if start else None}
+        return None
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new client, and the request where the account wants one; what is there stays one."""
@@ -157,21 +182,23 @@ class JobberWriter:
 
     @understood()
     def _made_client(self, change_id: str) -> str | None:
-        for node in self._recent():
+        since = rfc3339(self._clock() - self._since)
+        for node in self._pages("recentClients", {"since": since}):
             for field in node["customFields"]:
                 if (field.get("label"), field.get("valueText")) == (self._change_field, change_id):
                     return str(node["id"])
         return None
 
-    def _recent(self) -> Iterator[dict[str, Any]]:
-        since, after = rfc3339(self._clock() - self._since), None
+    def _pages(self, name: str, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every node of a list. Raises `CRMUnavailable` for one that does not end."""
+        after, list_, advice = None, *_LISTS[name]
         for _ in range(_MOST_PAGES):
-            page = self._sender.ask("recentClients", {"since": since, "after": after})["clients"]
+            page = self._sender.ask(name, {**asked, "after": after})[list_]
             yield from page["nodes"]
             if not page["pageInfo"]["hasNextPage"]:
                 return
             after = page["pageInfo"]["endCursor"]
-        raise CRMUnavailable("too many new clients to look through: lower find_days")
+        raise CRMUnavailable(f"too many {list_} to look through{advice}")
 
     @understood()
     def _has_request(self, client: str, change_id: str) -> bool:
@@ -184,6 +211,22 @@ class JobberWriter:
         made = {"clientId": client, "title": _title(change_id), "requestDetails": {"form": form}}
         payload = self._sender.change("requestCreate", {"input": made})
         confirm(lambda: bool(payload["request"]["id"]), expected=True)
+
+
+def marked(text: str, change_id: str) -> str:
+    """``text`` with the change below it; what looks like a mark of ours above is none."""
+    return f"{MARK.sub('', text)}\n\n[countersign {change_id}]"
+
+
+def unmarked(text: str, change_id: str) -> str | None:
+    """What stands above the mark of this change; ``None`` where there is no such mark."""
+    head, mark, rest = text.rstrip().rpartition(f"[countersign {change_id}]")
+    return head.removesuffix("\n\n") if mark and not rest else None
+
+
+def _when(due: str | None) -> dict[str, str]:
+    """An hour at noon, which is on the same day from Hawaii to New Zealand's winter."""
+    return {} if due is None else {"startAt": f"{due}T12:00:00Z", "endAt": f"{due}T13:00:00Z"}
 
 
 def _title(change_id: str) -> str:

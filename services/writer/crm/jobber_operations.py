@@ -91,6 +91,16 @@ query recentClients($since: ISO8601DateTime!, $after: String) {
 }
 """
     ),
+    "tasks": Operation(
+        document="""
+query tasks($after: String) {
+  tasks(first: 50, after: $after) {
+    nodes { id title instructions startAt client { id } }
+    pageInfo { endCursor hasNextPage }
+  }
+}
+"""
+    ),
     "requestsOfClient": Operation(
         document="""
 query requestsOfClient($id: EncodedId!) {
@@ -155,6 +165,14 @@ mutation requestCreate($input: RequestCreateInput!) {
 }
 """,
         inputs=frozenset({"clientId", "title", "requestDetails"}),
+    ),
+    "taskCreate": Operation(
+        document="""
+mutation taskCreate($id: EncodedId!, $input: TaskCreateInput!) {
+  taskCreate(clientId: $id, input: $input) { task { id } userErrors { message path } }
+}
+""",
+        inputs=frozenset({"title", "instructions", "startAt", "endAt"}),
     ),
     "clientCreateNote": _note("clientCreateNote", "client", "clientNote", "ClientCreateNoteInput"),
     "requestCreateNote": _note(

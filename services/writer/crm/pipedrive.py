@@ -1,4 +1,4 @@
-"""The write side of Pipedrive: seven writes from one table, each sent at most once.
+"""The write side of Pipedrive: eight writes from one table, each sent at most once.
 
 https://developers.pipedrive.com/docs/api/v1/Persons#updatePerson
 https://developers.pipedrive.com/docs/api/v1/Notes#addNote
@@ -7,7 +7,6 @@ https://developers.pipedrive.com/docs/api/v1/Notes#addNote
 from __future__ import annotations
 
 import functools
-import html
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, Self
 
@@ -25,7 +24,7 @@ from shared.crm.pipedrive_account import (
 )
 from shared.crm.pipedrive_fields import Catalogue, Field
 from shared.crm.pipedrive_finding import PEOPLE
-from shared.crm.pipedrive_history import mark_of, marked, require_parent
+from shared.crm.pipedrive_history import given_in, html_of, marked, require_parent
 from shared.crm.pipedrive_values import OPEN, to_body, with_primary
 from shared.crm.transport import path_of, understood
 from shared.domain.record import RecordRef
@@ -50,6 +49,7 @@ ALLOWED: Final = frozenset(
         ("GET", "/api/v2/persons/{id}"),
         ("GET", "/api/v2/deals/{id}"),
         ("GET", "/api/v2/organizations/{id}"),
+        ("GET", "/api/v2/activities"),
         ("GET", "/api/v2/activities/{id}"),
         ("PATCH", "/api/v2/persons/{id}"),
         ("PATCH", "/api/v2/deals/{id}"),
@@ -57,6 +57,7 @@ ALLOWED: Final = frozenset(
         ("PATCH", "/api/v2/activities/{id}"),
         ("PATCH", "/v1/leads/{id}"),
         ("POST", "/api/v2/persons"),
+        ("POST", "/api/v2/activities"),
         ("POST", "/v1/notes"),
     }
 )
@@ -119,17 +120,42 @@ class PipedriveWriter:
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
         """Append a note, unless the record already has the one of this change."""
-        self._require(ref)
-        parent = require_parent(ref)
-        with understood():
-            if self._has_note(parent, ref.id, change_id):
-                return
-        lines = (*text.splitlines(), mark_of(change_id))
-        content = "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-        hung = int(ref.id) if ref.type in _NUMERIC else ref.id
-        data = self._write("POST", "/v1/notes", {"content": content, parent: hung})
+        if self.note(ref, change_id=change_id) is not None:
+            return
+        body = {"content": html_of(text, change_id), **_hung_on(ref)}
+        data = self._write("POST", "/v1/notes", body)
         # Pipedrive cleans the content, so the answer need not hold it as it was sent.
         confirm(lambda: isinstance(data["id"], int), expected=True)
+
+    @understood()
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change, among the newest hundred."""
+        self._require(ref)
+        params = {require_parent(ref): ref.id, "sort": "add_time DESC", "limit": "100"}
+        for row in self._get("/v1/notes", params)["data"] or ():
+            if marked(row["content"]) == change_id:
+                return given_in(row["content"])
+        return None
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """An activity of type task whose note carries the change, unless there is one already."""
+        if self.task(ref, change_id=change_id) is not None:
+            return
+        day = {} if due is None else {"due_date": due}
+        body = {"subject": subject, "type": "task", "note": html_of("", change_id), **day}
+        data = self._write("POST", "/api/v2/activities", body | _hung_on(ref))
+        confirm(lambda: isinstance(data["id"], int), expected=True)
+
+    @understood()
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change, among the newest hundred."""
+        self._require(ref)
+        newest = {"sort_by": "add_time", "sort_direction": "desc", "limit": "100"}
+        params = {require_parent(ref): ref.id, **newest}
+        for row in self._get("/api/v2/activities", params)["data"] or ():
+            if marked(row.get("note") or "") == change_id:
+                return {"subject": row["subject"], "due": row.get("due_date") or None}
+        return None
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words, with the change id in the own field ``mark_field``.
@@ -192,11 +218,6 @@ class PipedriveWriter:
     def _is_marked(self, row: Mapping[str, Any], change_id: str) -> bool:
         return (row.get("custom_fields") or {}).get(self._mark_field) == change_id
 
-    def _has_note(self, parent: str, id_: str, change_id: str) -> bool:
-        params = {parent: id_, "sort": "add_time DESC", "limit": "100"}
-        rows = self._get("/v1/notes", params)["data"] or ()
-        return any(marked(row["content"]) == change_id for row in rows)
-
     def _person(self, fields: Mapping[str, Scalar]) -> dict[str, Any]:
         """The body of a new person, linked to the organization that its company names."""
         company = str(fields.get("company") or "").strip()
@@ -256,6 +277,11 @@ class PipedriveWriter:
             judge=judged,
             heed=heed,
         )
+
+
+def _hung_on(ref: RecordRef) -> dict[str, Any]:
+    """What a note or task is about."""
+    return {require_parent(ref): int(ref.id) if ref.type in _NUMERIC else ref.id}
 
 
 def _template(path: str) -> tuple[str, dict[str, Any]]:

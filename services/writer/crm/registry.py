@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError
 
 
 class Writer(Protocol):
-    """Updates listed fields, adds notes and creates people; there is no delete and no merge.
+    """Updates listed fields, appends notes and tasks, creates people: no delete and no merge.
 
     Every write raises `Rejected` (`NotFound`, `StaleRecord`) where the CRM refused it,
     `CRMUnavailable` where it certainly had no effect and may be tried again, and `OutcomeUnknown`
@@ -43,7 +43,18 @@ class Writer(Protocol):
         """Set these fields, named as the CRM names them; ``None`` empties one."""
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
-        """Append a note that carries the change id."""
+        """Append a note that carries the change id, unless the record has it. Raises `Rejected`
+        where the CRM takes none.
+        """
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change. Raises `CRMUnavailable` or `Rejected`."""
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """As `add_note`; ``due`` is a day such as 2026-11-30."""
+
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change. Raises as `note`."""
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words for their fields; `find` the change before a second try."""

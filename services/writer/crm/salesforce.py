@@ -112,6 +112,7 @@ class SalesforceWriter:
             raise ConfigurationError(f"the CRM account [{account.name}]: create_as is {known}")
         self._mark_field = field_option(account, "mark_field")
         self._note_status = account.options.get("note_status", "Completed")
+        self._task_status = account.options.get("task_status", "Not Started")
 
     @classmethod
     def of(cls, account: Account) -> Self:
@@ -150,18 +151,47 @@ class SalesforceWriter:
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
         """A completed task on the record, whose subject carries the change; added once."""
-        self._connection.sobject(ref)
-        if ref.type not in OPEN_TYPES:
-            raise Rejected(f"{ref.type} get no notes of this product")
+        parent = self._parent(ref)
         if self._note(change_id) is not None:
             return
-        body = {
-            "WhoId" if ref.type in PEOPLE else "WhatId": ref.id,
-            "Subject": marked(change_id),
-            "Description": text,
-            "Status": self._note_status,
-        }
-        _id_of(self._sender.write("POST", "/sobjects/Task", body), {201})
+        self._add(
+            {
+                parent: ref.id,
+                "Subject": marked(change_id),
+                "Description": text,
+                "Status": self._note_status,
+            }
+        )
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change, deleted ones as well."""
+        self._parent(ref)
+        row = self._note(change_id)
+        return None if row is None else str(row["Description"] or "")
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """An open task on the record, whose description carries the change; added once."""
+        parent = self._parent(ref)
+        if self.task(ref, change_id=change_id) is not None:
+            return
+        self._add(
+            {
+                parent: ref.id,
+                "Subject": subject,
+                "Description": marked(change_id),
+                "ActivityDate": due,
+                "Status": self._task_status,
+            }
+        )
+
+    @understood()
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """Looked for among what this user has made for the record, deleted ones as well."""
+        where = f"{self._parent(ref)} = {quoted(ref.id)} AND {self._ours()}"
+        for row in self._ask("Subject, Description, ActivityDate", SOBJECTS["tasks"], where):
+            if row["Description"] and row["Description"].strip() == marked(change_id):
+                return {"subject": row["Subject"], "due": row["ActivityDate"]}
+        return None
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new lead (or contact, by ``create_as``) from our words for its fields.
@@ -190,7 +220,10 @@ class SalesforceWriter:
         Deleted ones count as well: what a person took away again was made; of one that was merged
         into another, the other. Raises `CRMUnavailable`.
         """
-        return self._made(change_id) or self._note(change_id)
+        if (made := self._made(change_id)) is not None:
+            return made
+        note = self._note(change_id)
+        return None if note is None else about(note, self.crm)
 
     @understood()
     def scopes(self) -> tuple[str, ...]:
@@ -203,19 +236,29 @@ class SalesforceWriter:
             rows = self._ask(_MADE, PEOPLE[self._people], is_it)
             return next(map(self._survivor, rows), None)
         # A description cannot be asked for by what it holds; what this user made can.
-        ours = (
-            f"CreatedById = {quoted(self._connection.login.user())}"
-            f" AND CreatedDate = LAST_N_DAYS:{LOOK_BACK_DAYS}"
-        )
-        rows = self._ask(f"{_MADE}, Description", PEOPLE[self._people], ours)
+        rows = self._ask(f"{_MADE}, Description", PEOPLE[self._people], self._ours())
         found = (row for row in rows if mark_in(row["Description"]) == change_id)
         return next(map(self._survivor, found), None)
 
     @understood()
-    def _note(self, change_id: str) -> RecordRef | None:
+    def _note(self, change_id: str) -> Row | None:
         where = f"Subject = {quoted(marked(change_id))}"
-        rows = self._ask("WhoId, WhatId", SOBJECTS["tasks"], where)
-        return about(rows[0], self.crm) if rows else None
+        rows = self._ask("WhoId, WhatId, Description", SOBJECTS["tasks"], where)
+        return rows[0] if rows else None
+
+    def _ours(self) -> str:
+        user = quoted(self._connection.login.user())
+        return f"CreatedById = {user} AND CreatedDate = LAST_N_DAYS:{LOOK_BACK_DAYS}"
+
+    def _parent(self, ref: RecordRef) -> str:
+        """The field by which a task names the record. Raises `Rejected`."""
+        self._connection.sobject(ref)
+        if ref.type not in OPEN_TYPES:
+            raise Rejected(f"{ref.type} get no notes of this product")
+        return "WhoId" if ref.type in PEOPLE else "WhatId"
+
+    def _add(self, task: Mapping[str, Scalar]) -> None:
+        _id_of(self._sender.write("POST", "/sobjects/Task", task), {201})
 
     def _survivor(self, row: Row) -> RecordRef:
         return self._ref(row["MasterRecordId"] or row["Id"])

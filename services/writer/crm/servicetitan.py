@@ -125,15 +125,31 @@ class ServiceTitanWriter:
 
     def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
         """Append a note, unless one with this change id is there already."""
-        require_record(ref.crm, ref.type, ref.id, account=self.crm)
-        if ref.type not in NOTES:
-            raise Rejected(f"ServiceTitan keeps no notes on {ref.type}")
-        mark = _mark(change_id)
-        if any(mark in str(row["text"]) for row in self._rows(NOTES[ref.type], {}, id=ref.id)):
+        if self.note(ref, change_id=change_id) is not None:
             return
+        mark = _mark(change_id)
         body = {"text": f"{html.escape(text, quote=False)}\n{mark}", "pinToTop": False}
         row = self._write("POST", NOTES[ref.type], body, id=ref.id)
         confirm(lambda: mark in row["text"], True)
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        """The text of the note of this change; what stands before its last line is anybody's."""
+        require_record(ref.crm, ref.type, ref.id, account=self.crm)
+        if ref.type not in NOTES:
+            raise Rejected(f"ServiceTitan keeps no notes on {ref.type}")
+        with understood():
+            for row in self._rows(NOTES[ref.type], {}, id=ref.id):
+                text, _, last = str(row["text"]).rpartition("\n")
+                if last.strip() == _mark(change_id):
+                    return html.unescape(text)
+        return None
+
+    def add_task(self, ref: RecordRef, *_: object, **__: object) -> None:
+        """Raises `Rejected`: what its task API takes is not known to this product."""
+        raise Rejected(f"no task is made for {ref}: ServiceTitan's tasks are not written by us")
+
+    def task(self, *_: object, **__: object) -> None:
+        """None was ever added."""
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A booking that carries the change id as ``externalId``, or else a lead that names it."""

@@ -55,6 +55,18 @@ class Shelf:
     ) -> None:
         self._writer.update(ref, fields, change_id=change_id, version=version)
 
+    def add_note(self, ref: RecordRef, text: str, *, change_id: str) -> None:
+        self._writer.add_note(ref, text, change_id=change_id)
+
+    def note(self, ref: RecordRef, *, change_id: str) -> str | None:
+        return self._writer.note(ref, change_id=change_id)
+
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        self._writer.add_task(ref, subject, due, change_id=change_id)
+
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        return self._writer.task(ref, change_id=change_id)
+
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
     ) -> RecordRef:

@@ -101,6 +101,35 @@ def test_a_discarded_draft_is_found_by_its_change(crm: Crm, writer: DemoWriter) 
     assert len(crm.app.store.all("contacts")) == 25
 
 
+def test_a_note_and_a_task_are_added_once_for_each_change(crm: Crm, writer: DemoWriter) -> None:
+    for _ in range(2):
+        writer.add_note(DANA, "Asked for\n\nMarch.", change_id="run-1")
+        writer.add_task(DANA, "Call.", "2026-12-01", change_id="run-2")
+    writer.add_task(DANA, "Call again.", None, change_id="run-22")
+    assert [path for _, path in writes(crm)] == ["/api/notes", "/api/tasks", "/api/tasks"]
+    assert writer.note(DANA, change_id="run-1") == "Asked for\n\nMarch."
+    assert writer.task(DANA, change_id="run-2") == {"subject": "Call.", "due": "2026-12-01"}
+    assert writer.task(DANA, change_id="run-22") == {"subject": "Call again.", "due": None}
+    assert writer.note(DANA, change_id="run-2") is None
+    assert writer.task(DANA, change_id="run-1") is None
+    other = RecordRef(crm="demo", type="contacts", id="1002")
+    assert writer.note(other, change_id="run-1") is None
+    with pytest.raises(Rejected, match="no live"):
+        writer.add_task(NEW, "Call.", None, change_id="run-3")
+
+
+@pytest.mark.parametrize(
+    ("subject", "due"),
+    [("", None), ("x" * 251, None), ("Call.", "tomorrow"), ("Call.", "2026-2-1")],
+)
+def test_the_demo_crm_refuses_a_task_that_is_none(
+    writer: DemoWriter, subject: str, due: str | None
+) -> None:
+    with pytest.raises(Rejected):
+        writer.add_task(DANA, subject, due, change_id="run-1")
+    assert writer.task(DANA, change_id="run-1") is None
+
+
 def test_a_note_is_added_under_the_change_id(crm: Crm, writer: DemoWriter) -> None:
     writer.add_note(DANA, "Asked for March.", change_id="run-1")
     [effect] = writer.effects("run-1")
