@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from datetime import date
 from enum import StrEnum
+
+from shared.remembering import remembered
 
 # Bidirectional marks, zero-width and other invisible characters, tags, variation selectors.
 INVISIBLE = re.compile(
@@ -91,7 +92,7 @@ _CHECKS = {
 }
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def email_key(text: str) -> str | None:
     """The address in lower case with an ASCII domain, for comparing; ``None``: it is none.
 
@@ -108,7 +109,7 @@ def email_key(text: str) -> str | None:
     return f"{found.local_part}@{found.ascii_domain}".lower()
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered(4096)
 def phone_key(text: str, region: str | None) -> str | None:
     """The number in E.164, read as dialled from ``region`` (ISO 3166); ``None``: it is none."""
     import phonenumbers

@@ -21,6 +21,7 @@ from shared.domain.topics import Topic
 from shared.errors import BadPayload, Rejected, Unavailable
 from shared.faultpoints import reached
 from shared.heartbeat import Heart
+from shared.remembering import forget_all
 from shared.service import Effect, Handler, Worker
 
 log = structlog.get_logger()
@@ -211,6 +212,8 @@ class Consuming:
                 one.effect(unit)
             ids = [one.delivery.message_id for one in done]
             self.deps.outbox.mark_handled(unit.db, ids, unit.now)
+        if any(one.envelope.topic is Topic.PERSON_ERASED for one in done):
+            forget_all()
 
     def _record_failures(self, failed: Sequence[Settlement]) -> None:
         """Tell the log of each message that goes to the dead letters now."""

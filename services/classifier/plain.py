@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
+from shared.remembering import remembered
 from shared.values import CONTROL, INVISIBLE
 
 LINK_GONE = "[link removed]"
@@ -39,7 +39,7 @@ def plain(text: str, limit: int, *, own_domains: Iterable[str] = ()) -> tuple[st
 
 
 # Most of what the rules say is one of their own sentences, the same again and again.
-@lru_cache(maxsize=256)
+@remembered(256)
 def _plain(text: str, limit: int, allowed: frozenset[str]) -> tuple[str, bool]:
     removed = False
 

@@ -15,6 +15,7 @@ from shared.bus.topology import DELIVERY_LIMIT
 from shared.domain.topics import Topic
 from shared.errors import BadPayload, StoreUnavailable
 from shared.service import Effect, do_nothing
+from shared.values import email_key
 from tests.shared.pipeline import Deps, Pipeline, eventually
 
 
@@ -229,6 +230,18 @@ def test_a_message_that_kills_again_and_again_takes_no_innocent_one_with_it(
     with pipeline.consuming(pipeline.note):
         eventually(lambda: waiting(pipeline) == {"audit.parked": 1})
     assert sorted(pipeline.noted()) == sorted(set(sent) - {sent[4]})
+
+
+def test_after_an_erasure_the_process_remembers_no_text(pipeline: Pipeline) -> None:
+    body = {"person": "0" * 64, "chains": ["c"], "entries": 1, "reason": "asked"}
+    with pipeline.deps.unit_of_work.begin() as unit:
+        unit.publish(Topic.PERSON_ERASED, body, subject="person/erased", chain="c")
+    pipeline.relay()
+    email_key("jane@example.com")
+    assert email_key.cache_info().currsize  # type: ignore[attr-defined]
+    with pipeline.consuming(pipeline.note):
+        eventually(lambda: pipeline.service not in waiting(pipeline))
+    assert not email_key.cache_info().currsize  # type: ignore[attr-defined]
 
 
 def test_a_relay_sends_again_what_was_not_confirmed_and_clears_what_was(pipeline: Pipeline) -> None:

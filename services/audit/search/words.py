@@ -12,7 +12,8 @@ import contextlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+
+from shared.remembering import remembered
 
 LONGEST_WORD = 64
 SHORTEST_CONTACT, LONGEST_REMEMBERED = 6, 2000
@@ -100,7 +101,7 @@ def significant(written: str) -> str:
     return _NO_DIGIT.sub("", written).lstrip("0")
 
 
-@lru_cache(maxsize=4096)
+@remembered(4096)
 def national_digits(digits: str) -> str | None:
     """The national number of digits that begin with a country code, or ``None``."""
     import phonenumbers
@@ -181,7 +182,7 @@ def _contacts_in(text: str) -> tuple[Keys, Keys]:
 
 
 # One text comes many times: in the event, in its answer, in both again when they are indexed.
-_remembered = lru_cache(maxsize=4096)(_contacts_in)
+_remembered = remembered(4096)(_contacts_in)
 
 
 def _wholes(text: str) -> Iterator[str]:
