@@ -22,7 +22,7 @@ check: .venv/dev ## format, lint, types and import walls
 	PYTHONPATH=. $(BIN)/lint-imports
 
 test: .venv/dev ## run the tests (T=name for some of them)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(if $(T),-k "$(T)")
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(T),-k "$(T)")
 
 containers: .venv/dev ## the whole story in docker compose, on the engine of this machine
 	TEST_CONTAINERS=1 $(BIN)/python -m pytest --timeout 1800 tests/journey/test_event_to_audit.py -k containers

@@ -114,7 +114,7 @@ def of_rabbitmq(folder: Path, seed: int, *, times: int = 4) -> Ended:
         def act() -> tuple[int, Mapping[str, Any]]:
             for _ in range(times):
                 time.sleep(REST_SECONDS)
-                OWN.rabbitmqctl("set_disk_free_limit", "900TB")
+                OWN.rabbitmqctl("set_disk_free_limit", "900000GB")
                 time.sleep(FULL_SECONDS + 10)  # Longer than a publish waits for its confirm.
                 OWN.rabbitmqctl("set_disk_free_limit", "50MB")
             return times, {}
