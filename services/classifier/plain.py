@@ -16,7 +16,7 @@ _TLD = (
 _IMAGE = re.compile(r"!?\[([^\]]*)\]\(\s*[^)]*\)?")
 _REFERENCE = re.compile(r"^\s*\[[^\]]+\]:\s*\S+.*$", re.MULTILINE)
 _URL = re.compile(
-    rf"(?:[a-z][a-z0-9+.-]{{1,20}}://|www\.|//[a-z0-9])[^\s<>\"')\]]*|"
+    rf"(?:[a-z][a-z0-9+.-]{{0,60}}://|www\.|//[a-z0-9])[^\s<>\"')\]]*|"
     rf"(?:javascript|data|vbscript|file|mailto):[^\s<>\"')\]]+|"
     rf"(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:{_TLD})(?![\w.-]*@)(?:[:/?#][^\s<>\"')\]]*|\b)",
     re.IGNORECASE,
@@ -26,7 +26,7 @@ _EMPHASIS = re.compile(r"(\*\*|__|```|~~|`)")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s+", re.MULTILINE)
 _EMAIL = re.compile(r"[A-Z0-9._%+'-]+@[A-Z0-9.-]+\.[A-Z]{2,}", re.IGNORECASE)
 # Signs that some page or template gives a meaning to.
-_HARMLESS = str.maketrans("<>{}", "‹›()")
+_BRACES, _ANGLES = str.maketrans("{}", "()"), str.maketrans("<>", "‹›")
 _BLANKS = re.compile(r"\n{3,}")
 
 
@@ -52,14 +52,12 @@ def _plain(text: str, limit: int, allowed: frozenset[str]) -> tuple[str, bool]:
 
     cleaned = INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\t", " "))
     cleaned = "\n".join(CONTROL.sub("", line) for line in cleaned.split("\n"))
-    before = cleaned
-    cleaned = _REFERENCE.sub("", cleaned)
-    cleaned = _IMAGE.sub(r"\1", cleaned)
-    cleaned = _TAG.sub("", cleaned)
-    removed = cleaned != before
-    cleaned = _EMPHASIS.sub("", _HEADING.sub("", cleaned))
-    cleaned = _URL.sub(without, cleaned)
-    cleaned = _BLANKS.sub("\n\n", cleaned.translate(_HARMLESS)).strip()
+    unmarked = _EMPHASIS.sub("", _HEADING.sub("", cleaned.translate(_BRACES)))
+    cleaned = _TAG.sub("", _IMAGE.sub(r"\1", _REFERENCE.sub("", unmarked)))
+    removed = cleaned != unmarked
+    # What was taken out may have stood between the two halves of a link.
+    cleaned = _URL.sub(without, cleaned).replace("](", "] (")
+    cleaned = _BLANKS.sub("\n\n", cleaned.translate(_ANGLES)).strip()
     return _cut(cleaned, limit), removed
 
 

@@ -46,6 +46,13 @@ def test_markup_goes_and_words_stay() -> None:
     assert gone
 
 
+@pytest.mark.parametrize(
+    "text", ["[]{}", "[a]`(b)", "evil.com(x)", "a://", f"a{'1' * 50}://", "![[a](b)](c)", "<<b>b>"]
+)
+def test_what_is_left_is_no_markup_either(text: str) -> None:
+    assert not MARKUP.search(plain(text, 200)[0])
+
+
 @pytest.mark.parametrize("text", ["Hello Dana,\n\nsee you at 8.30. Kind regards", "3 < 5 m", "a.b"])
 def test_ordinary_letters_stay_as_they_are(text: str) -> None:
     shown, gone = plain(text, 200)

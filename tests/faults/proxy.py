@@ -140,7 +140,7 @@ class Proxy:
             threading.Thread(target=self._carry, args=(source, sink, pair), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket, pair: Pair) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while data := source.recv(CHUNK if not self._rate else 512):
                 self._open.wait()
                 self._pace(len(data))
@@ -148,6 +148,9 @@ class Proxy:
                     sink.sendall(data)
             if not pair.is_lost:
                 sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            if not pair.is_lost:  # A reset travels on: who was killed may not have read it all.
+                pair.end(abruptly=True)
 
     def _pace(self, size: int) -> None:
         """As long as these bytes take; nothing any more once the link is healed."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,17 @@ def test_a_reset_reaches_both_ends_at_once(
     for end in both:
         with pytest.raises(ConnectionResetError):
             end.recv(10)
+
+
+def test_the_end_of_one_who_has_not_read_everything_is_heard_of(
+    ends: tuple[Proxy, socket.socket, socket.socket],
+) -> None:
+    _, client, target = ends
+    target.sendall(b"unread")
+    time.sleep(0.2)
+    client.close()
+    with pytest.raises(ConnectionResetError):
+        target.recv(10)
 
 
 def test_what_was_lost_is_over_for_the_target_alone_when_the_link_is_back(
