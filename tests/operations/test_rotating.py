@@ -12,6 +12,8 @@ import psutil
 import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from services.audit.checkpoints import LOG_NAME, VKEY
 from services.audit.notes import vkey_of
@@ -41,14 +43,22 @@ def product(tmp_path: Path) -> Iterator[Product]:
 
 @contextmanager
 def asked_all_the_time(product: Product) -> Iterator[list[str]]:
-    """A stranger who asks for a page again and again; yields what went wrong."""
+    """A stranger who asks for a page again and again; yields what went wrong.
+
+    A connection that was taken in the moment in which its worker ends is closed unread: as every
+    client does, the stranger asks once more.
+    """
     wrong: list[str] = []
     stop = threading.Event()
+    stranger = requests.Session()
+    once_more = Retry(connect=0, read=1, redirect=0, status=0, other=0)
+    stranger.mount("http://", HTTPAdapter(max_retries=once_more))
+    stranger.headers["Connection"] = "close"
 
     def ask() -> None:
         while not stop.is_set():
             try:
-                status = requests.get(f"{product.url}/healthz", timeout=5).status_code
+                status = stranger.get(f"{product.url}/healthz", timeout=5).status_code
                 wrong.extend([] if status == 200 else [f"status {status}"])
             except requests.RequestException as error:
                 wrong.append(type(error).__name__)
