@@ -93,6 +93,8 @@ def focus_shown(watched: Watched) -> Iterator[None]:
 def sign_in(watched: Watched, product: Product) -> None:
     """By the one-time link; the button has the focus."""
     watched.page.goto(product.link())
+    # The browser gives the focus with the first frame, which may come after the page has loaded.
+    expect(watched.page.get_by_role("button", name="Sign in")).to_be_focused()
     watched.press("Enter")
     watched.page.wait_for_url(f"{product.url}/queue")
 

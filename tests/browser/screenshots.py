@@ -76,7 +76,7 @@ class Camera:
 def _sign_in(context: BrowserContext, product: Product) -> None:
     page = context.new_page()
     page.goto(product.link())
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/queue")
     page.close()
 

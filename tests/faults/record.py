@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.faults.stage import Ended
+from tests.faults.stage import RECOVERY_SECONDS, Ended
 from tests.product import ROOT
 
 RESULTS = ROOT / "bench-results" / "faults"
@@ -19,7 +19,10 @@ SEEDS = Path(__file__).parent / "seeds.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """What a run has reached so far, over all invocations on this machine."""
+    """What a run has reached so far, over all invocations on this machine.
+
+    ``count`` is the faults of its good rounds: what recovered late proves nothing.
+    """
 
     count: int = 0
     rounds: int = 0
@@ -42,7 +45,7 @@ def write(run: str, seed: int, ended: Ended) -> None:
 def summed(run: str) -> Sum:
     rows = list(_rows(run))
     return Sum(
-        count=sum(row["count"] for row in rows),
+        count=sum(row["count"] for row in rows if _is_good(row)),
         rounds=len(rows),
         events=sum(row["events"] for row in rows),
         differences=sum(len(row["differences"]) for row in rows),
@@ -66,6 +69,10 @@ def _rows(run: str) -> Iterator[dict]:  # type: ignore[type-arg]
     path = RESULTS / f"{run}.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         yield json.loads(line)
+
+
+def _is_good(row: dict) -> bool:  # type: ignore[type-arg]
+    return not row["differences"] and row["recovery"] <= RECOVERY_SECONDS
 
 
 def _commit() -> str:
