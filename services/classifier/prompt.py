@@ -19,20 +19,8 @@ from shared.domain.proposal import ProposalKind
 FOLDER = Path(__file__).parent / "prompts"
 CURRENT = "classify.v1"
 ASSIST = "assist.v1"
-# What is added to the question where the policy opens notes and tasks.
-_APPENDED: Mapping[str, str] = {
-    "note": (
-        '\n- One more proposal, for the record "note", where a colleague should find the sender\'s'
-        ' words in the\n  history of the customer: one field "text", whose value and quote are the'
-        " same passage of one part,\n  copied character by character, without greeting and without"
-        " links."
-    ),
-    "task": (
-        '\n- One more proposal, for the record "task", where somebody has to act: a field'
-        ' "subject", whose value and\n  quote are the same single sentence, copied character by'
-        ' character; and "due" only if that sentence\n  names the day, with the sentence as quote.'
-    ),
-}
+# Added to the question where the policy opens notes and tasks.
+APPENDED: Mapping[str, str] = {"note": "note.v1", "task": "task.v1"}
 LONGEST_PART = 12_000
 LONGEST_NOTE = 300
 MOST_NOTES = 10
@@ -51,11 +39,15 @@ class Prompt:
     logged: str
 
 
-@lru_cache(maxsize=4)
-def _template(name: str) -> tuple[str, str]:
-    """Text and version of a prompt file; the version is its name and the hash of its content."""
-    content = (FOLDER / f"{name}.md").read_bytes()
-    return content.decode(), f"{name}+{sha256_hex(content)[:12]}"
+@lru_cache(maxsize=8)
+def _template(name: str, added: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Text and version of a prompt file with what is ``added`` to it.
+
+    The version is the first name and the hash of the whole content.
+    """
+    first, *more = ((FOLDER / f"{one}.md").read_text("utf-8") for one in (name, *added))
+    version = f"{name}+{sha256_hex(''.join([first, *more]).encode())[:12]}"
+    return first.replace("$appended", "".join(f"\n{text.rstrip()}" for text in more)), version
 
 
 def prompt_for(subject: Subject, canary: str, note: str | None = None) -> Prompt:
@@ -68,26 +60,31 @@ def prompt_for(subject: Subject, canary: str, note: str | None = None) -> Prompt
         "routes": ", ".join(routes),
         "fields": ", ".join(fields) or "none",
         "handle": handle,
-        "appended": "".join(_APPENDED[kind] for kind, names in appended.items() if names),
     }
+    added = tuple(APPENDED[kind] for kind, names in appended.items() if names)
     parts = sorted(own_words(subject.event.parts))
     handles = [MATCHED, NEW, *(kind for kind, names in appended.items() if names)]
     named = dict.fromkeys([*fields, *(name for names in appended.values() for name in names)])
     schema = json_schema(routes, list(named), parts, handles)
-    return _prompt(CURRENT, words, _document(subject, fields, note), schema, canary)
+    template = _template(CURRENT, added)
+    return _prompt(template, words, _document(subject, fields, note), schema, canary)
 
 
 def prompt_about(subject: Subject, wish: str, canary: str, note: str | None = None) -> Prompt:
     """What a person wants to know about the record of ``subject``, in the words ``wish``."""
     words = {"wish": wish, "company": subject.policy.company.name or "the company"}
     document = _document(subject, _fields(subject), note)
-    return _prompt(ASSIST, words, document, texts_schema(), canary)
+    return _prompt(_template(ASSIST), words, document, texts_schema(), canary)
 
 
 def _prompt(
-    name: str, words: dict[str, str], document: dict[str, Any], schema: dict[str, Any], canary: str
+    template: tuple[str, str],
+    words: dict[str, str],
+    document: dict[str, Any],
+    schema: dict[str, Any],
+    canary: str,
 ) -> Prompt:
-    text, version = _template(name)
+    text, version = template
     user = json.dumps(document, ensure_ascii=False, indent=1)
     logged = Template(text).substitute(words, canary="[canary]")
     return Prompt(

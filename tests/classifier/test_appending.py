@@ -253,7 +253,13 @@ def test_a_model_is_asked_for_notes_and_tasks_only_where_they_are_open() -> None
         for prompt in (asked, closed)
     ]
     assert ["note" in text and "task" in text for text in handles] == [True, False]
-    assert asked.version == closed.version
+    assert "$" not in asked.system + closed.system
+
+
+def test_the_version_of_a_question_covers_the_words_about_notes_and_tasks() -> None:
+    asked, closed = (prompt_for(about(policy=one), "c") for one in (opened(), examples.policy()))
+    assert asked.version != closed.version
+    assert all(one.version.startswith("classify.v1+") for one in (asked, closed))
 
 
 def test_an_answer_with_a_note_in_it_has_the_expected_shape() -> None:
