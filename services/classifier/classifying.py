@@ -21,13 +21,13 @@ from shared.domain import ids
 from shared.domain.classification import Classification, Outcome, Step, Urgency
 from shared.domain.event import Event, EventKind
 from shared.domain.proposal import SUBSTANCE, FieldChange, Maker, Proposal, ProposalKind
-from shared.domain.record import Reading, RecordRef, RecordRefSchema
+from shared.domain.record import DRAFTS, Reading, RecordRef, RecordRefSchema
 from shared.domain.schema import dump
 from shared.domain.topics import Topic
 from shared.office import add_working
 from shared.policy import FALLBACK_ROUTE, Policy
 
-DRAFTS, NEW_ID = "drafts", "new"
+NEW_ID = "new"
 # Without a last name a draft cannot be told apart from any other, and without its words a note is
 # none.
 _NEEDED: Mapping[ProposalKind, str] = {ProposalKind.DRAFT: "last_name", **SUBSTANCE}

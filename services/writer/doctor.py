@@ -15,10 +15,11 @@ import structlog
 from services.writer import policy_store, surveys
 from services.writer.crm_reports import Finding, Level, Report, forget_others, keep, reports
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
-from services.writer.places import DRAFTS, Linked, rehearsal
+from services.writer.places import Linked, rehearsal
 from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
+from shared.domain.record import DRAFTS
 from shared.errors import CRMUnavailable, Rejected
 from shared.policy import Policy, Stage, check_classes
 from shared.policy_file import APPENDED_FIELDS

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.writer.places import DRAFTS
 from services.writer.surveys import Survey, SurveyedField, SurveyedObject
 from services.writer.track_record import TrackRecord
 from shared.crm.rights import RIGHTS
+from shared.domain.record import DRAFTS
 from shared.errors import ConfigurationError
 from shared.policy import CLOSED_CLASSES, FieldRule, Policy, Stage, load_policy
 from shared.values import ValueType

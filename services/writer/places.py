@@ -9,11 +9,9 @@ from typing import Protocol
 from services.writer.deps import ReadsRecords, WorkerDeps, WritesRecords
 from shared.domain.change import Change
 from shared.domain.proposal import ProposalKind
-from shared.domain.record import Reading, RecordRef
+from shared.domain.record import DRAFTS, Reading, RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import CRMUnavailable, Rejected
-
-DRAFTS = "drafts"
 
 
 class Linked(Protocol):

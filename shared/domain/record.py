@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from marshmallow import fields
 
 from shared.domain.schema import ID, Instant, Many, Noun, Scalar, ScalarField
+
+# The type of a new person in our own space, whatever the CRM calls its people.
+DRAFTS: Final = "drafts"
 
 
 @dataclass(frozen=True, kw_only=True)

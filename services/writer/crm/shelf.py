@@ -16,11 +16,10 @@ from shared.crm.duplicates import likely_duplicates
 from shared.crm.reader import COMMON_FIELDS
 from shared.db import insert_new, reading, writing
 from shared.domain.classification import Candidate
-from shared.domain.record import Reading, RecordRef
+from shared.domain.record import DRAFTS, Reading, RecordRef
 from shared.domain.schema import Scalar, rfc3339
 from shared.errors import NotFound, Rejected
 
-DRAFTS: Final = "drafts"
 _LONGEST: Final = 250
 
 
