@@ -20,6 +20,7 @@ import psutil
 import requests
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
+from services.demonstration import posts, send
 from shared.bus.publisher import Publisher
 from tests.browser.conftest import NARROW, WIDE
 from tests.conftest import ARGUMENTS
@@ -98,6 +99,7 @@ def main(wanted: Sequence[str]) -> None:
         _crms(camera, product)
         _sources(camera, product, client)
         _dead(camera, product)
+        _appended(camera, product, client)
         browser.close()
     shutil.rmtree(folder)
 
@@ -239,6 +241,28 @@ def _dead(camera: Camera, product: Product) -> None:
     camera.shoot("dead-filtered", "/status/dead?queue=writer")
     camera.submit("dead-dry-run", "/status/dead?queue=classifier", "Dry run")
     camera.shoot("status-dead", "/status")
+
+
+def _appended(camera: Camera, product: Product, client: Client) -> None:
+    """A note and a task, which the shipped policy closes: asked for, and written."""
+    file = product.home().policy
+    file.write_text(file.read_text().replace('mode = "never"', 'mode = "review"'))
+    time.sleep(3)  # The workers follow the policy file.
+    secrets = product.secrets()
+    [mail] = [one for one in posts(secrets, "opened") if one.what == "A customer complains"]
+    assert send(mail, base_url=product.url, public_url=product.url, secrets=secrets) == 200
+
+    def cards() -> list[dict[str, Any]]:
+        rows = client.get("/api/cards")["rows"]
+        return [row for row in rows if row["kind"] in {"note", "task"}]
+
+    for row in eventually(lambda: cards() if len(cards()) == 2 else None):
+        camera.shoot(f"card-{row['kind']}-pending", f"/cards/{row['id']}")
+        _approve(client, row["id"])
+        eventually(lambda row=row: _change(client, row["id"]) == "applied")  # type: ignore[misc]
+        camera.shoot(f"card-{row['kind']}-written", f"/cards/{row['id']}")
+    record = row["record"].removeprefix("demo/")
+    camera.shoot("crm-contact-with-task", f"{product.crm_url}/{record}")
 
 
 @contextmanager
