@@ -40,10 +40,10 @@ class Servers:
     """A RabbitMQ, a PostgreSQL and an Elasticsearch in ``folder``; nobody else uses them."""
 
     folder: Path
-    rabbitmq_port: int = 5693
-    management_port: int = 15693
-    postgresql_port: int = 55492
-    elasticsearch_port: int = 59292
+    rabbitmq_port: int
+    management_port: int
+    postgresql_port: int
+    elasticsearch_port: int
 
     @property
     def addresses(self) -> Addresses:
@@ -127,6 +127,14 @@ class Servers:
 
 
 _CONTROL = '. deploy/dev/rabbitmq.sh; rabbitmq_env; exec "$(rabbitmq_bin)/rabbitmqctl" -q "$@"'
-OWN = Servers(folder=Path(os.environ.get("FAULTS_SERVICES", "/tmp/faults-services")))
+# Two runs side by side: the second names a folder of its own and ports so many higher.
+_SHIFT = int(os.environ.get("FAULTS_PORTS_SHIFT", "0"))
+OWN = Servers(
+    folder=Path(os.environ.get("FAULTS_SERVICES", "/tmp/faults-services")),
+    rabbitmq_port=5693 + _SHIFT,
+    management_port=15693 + _SHIFT,
+    postgresql_port=55492 + _SHIFT,
+    elasticsearch_port=59292 + _SHIFT,
+)
 # Those that other tests use as well: nobody kills them.
 SHARED = Addresses()
