@@ -147,7 +147,7 @@ class ServiceTitanWriter:
         return None
 
     def add_task(self, ref: RecordRef, *_: object, **__: object) -> None:
-        """Raises `Rejected`: what its task API takes is not known to this product."""
+        """Raises `Rejected`: a task wants people, a type and a source that no option names."""
         raise Rejected(f"no task is made for {ref}: ServiceTitan's tasks are not written by us")
 
     def task(self, *_: object, **__: object) -> None:
