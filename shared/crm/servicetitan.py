@@ -31,9 +31,11 @@ from shared.crm.servicetitan_contacts import ContactIndex, contact_key
 from shared.crm.servicetitan_fields import (
     CONTACTS,
     CUSTOM,
+    NAMES,
     STAGES,
     WITH_CONTACTS,
     WITH_CUSTOM,
+    WRITTEN_CUSTOM,
     custom_field,
     fixed_fields,
 )
@@ -120,7 +122,7 @@ class ServiceTitanReader:
             raise NotFound(f"ServiceTitan has no {object_type}")
         path = RECORDS[object_type].removesuffix("/{id}")
         rows = islice(self._rows(path, {"sort": "-ModifiedOn"}), limit)
-        alive = [row for row in rows if row.get("mergedToId") is None]
+        alive = [row for row in rows if not _is_merged(row)]
         whole = [self._reading(object_type, row) for row in alive[:SAMPLED_WITH_CONTACTS]]
         rest = [self._reading(object_type, row, []) for row in alive[SAMPLED_WITH_CONTACTS:]]
         return [*whole, *(_without_contacts(one) for one in rest)]
@@ -225,7 +227,7 @@ class ServiceTitanReader:
             except NotFound:
                 continue  # Gone since the feed told of it.
             contacts = list(self._contacts_of("customers", id_))
-            if row.get("mergedToId") is None and key in _keys(contacts, field):
+            if not _is_merged(row) and key in _keys(contacts, field):
                 found.append(self._reading("customers", row, contacts))
         return found
 
@@ -244,16 +246,17 @@ class ServiceTitanReader:
         return [
             self._reading("customers", row)
             for row in rows
-            if row.get("mergedToId") is None and _plain(row["name"]) == _plain(name)
+            if not _is_merged(row) and _plain(row["name"]) == _plain(name)
         ]
 
     def _reading(
         self, type_: str, row: Mapping[str, Any], contacts: list[Mapping[str, Any]] | None = None
     ) -> Reading:
-        if row.get("mergedToId") is not None:
+        if _is_merged(row):
             raise NotFound(f"this customer was merged into {row['mergedToId']}")
         id_ = str(row["id"])
-        fields = dict(_flat(row))
+        # An optional member is left out or ``null``: both say that there is nothing.
+        fields: dict[str, Scalar] = dict.fromkeys(NAMES[type_]) | dict(_flat(row))
         if type_ in WITH_CONTACTS:
             known = list(self._contacts_of(type_, id_)) if contacts is None else contacts
             fields |= {name: first_contact(known, name) for name in CONTACTS}
@@ -275,7 +278,8 @@ class ServiceTitanReader:
         found = fixed_fields(object_type)
         if object_type in WITH_CUSTOM:
             for row in self._rows(CUSTOM_FIELDS[object_type], {}):
-                field = custom_field(row, is_writable=self._custom_is_open)
+                is_writable = self._custom_is_open and object_type in WRITTEN_CUSTOM
+                field = custom_field(row, is_writable=is_writable)
                 found[field.name] = field
         return found
 
@@ -337,13 +341,19 @@ def _keys(contacts: list[Mapping[str, Any]], field: str) -> set[str]:
     return {contact_key(row["value"]) for row in contacts if row["type"] in CONTACTS[field]}
 
 
+def _is_merged(row: Mapping[str, Any]) -> bool:
+    """Ids begin at 1: a zero is no customer to be merged into."""
+    return bool(row.get("mergedToId"))
+
+
 def _flat(row: Mapping[str, Any]) -> Iterator[tuple[str, Scalar]]:
     """One scalar per name: the parts of an address and the tenant's own fields by their ids."""
     for name, value in row.items():
         if name == "address":
             yield from ((f"address.{part}", scalar(one)) for part, one in (value or {}).items())
         elif name == "customFields":
-            yield from ((f"{CUSTOM}{one['typeId']}", scalar(one["value"])) for one in value or ())
+            own = ((f"{CUSTOM}{one['typeId']}", one.get("value")) for one in value or ())
+            yield from ((field, scalar(one)) for field, one in own)
         else:
             yield name, scalar(value)
 

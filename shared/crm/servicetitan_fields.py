@@ -37,8 +37,10 @@ CONTACTS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": ("Phone", "MobilePhone"),
 }
 WITH_CONTACTS: Final = frozenset({"customers", "bookings"})
-# The types whose custom fields a PATCH takes.
+# The types that a tenant gives fields of its own. A job's PATCH takes away every one of them that
+# it does not name, so only a customer's may be written.
 WITH_CUSTOM: Final = frozenset({"customers", "jobs"})
+WRITTEN_CUSTOM: Final = frozenset({"customers"})
 CLASSES: Final[Mapping[str, str]] = {
     "balance": "money",
     "total": "money",
@@ -151,12 +153,12 @@ def _allowed(object_type: str, name: str) -> tuple[str, ...] | None:
 
 
 def custom_field(row: Mapping[str, Any], *, is_writable: bool) -> FieldMeta:
-    """A field that the tenant made. Raises `KeyError` and the like for another shape."""
-    type_ = str(row["dataType"])
+    """A field that the tenant made; its id alone is sure. Raises `KeyError` and the like."""
+    type_ = str(row.get("dataType") or "Text")
     options = row.get("dataTypeOptions") or ()
     return FieldMeta(
         name=f"{CUSTOM}{row['id']}",
-        label=str(row["name"]),
+        label=str(row.get("name") or row["id"]),
         type=_CUSTOM_TYPES.get(type_, "text"),
         max_length=None,
         allowed_values=tuple(map(str, options)) if type_ == "Dropdown" else None,

@@ -23,8 +23,8 @@ def happenings(ref: RecordRef, get: Get, rows: Rows) -> Iterator[HistoryItem]:
         yield from (_lead(row) for row in rows(CRM_PATH + "/leads", {"customerId": ref.id}))
         yield from (_job(row) for row in rows(JOBS_PATH + "/jobs", {"customerId": ref.id}))
     if ref.type == "jobs":
-        events = get(RECORDS["jobs"] + "/history", id=ref.id)["history"]
-        yield from (_event(row) for row in events)
+        told = get(RECORDS["jobs"] + "/history", id=ref.id)
+        yield from (_event(row) for row in told.get("history") or ())
 
 
 def _note(row: Mapping[str, Any]) -> HistoryItem:

@@ -163,6 +163,8 @@ BOOKING = {"source": "web", "name": "Wren", "summary": "x", "isFirstTimeClient":
         ("POST", "customers/{customer}/notes", {"note": "x"}, 400, "text"),
         ("POST", "customers/{customer}/contacts", {"type": "Mail", "value": "x"}, 400, "type"),
         ("POST", "leads", {"summary": "x"}, 400, "campaignId"),
+        ("POST", "leads", {"campaignId": 5, "summary": "x"}, 400, "followUpDate"),
+        ("POST", "leads", {"campaignId": 5, "summary": "x", "callReasonId": 6}, 200, ""),
         ("PUT", "customers/{customer}", {}, 405, ""),
         ("DELETE", "customers/{customer}/notes", {}, 405, ""),
         ("PATCH", "employees/1", {}, 404, ""),
@@ -404,6 +406,45 @@ def test_custom_fields_are_open_only_where_a_patch_keeps_the_others(
     assert (fields["customFields.5"], fields["customFields.6"]) == ("12#", "Summer")
 
 
+def test_a_jobs_custom_fields_are_never_written_for_its_list_must_be_whole(tenant: Tenant) -> None:
+    stamps = {"createdOn": "2026-11-01T10:00:00Z", "modifiedOn": "2026-11-01T10:00:00Z"}
+    tenant.crm.custom["jobs"] = [{"id": 5, "name": "Gate code", "dataType": "Text", **stamps}]
+    assert tenant.reader(custom_fields="merge").fields("jobs")["customFields.5"].read_only
+    job = ref("jobs", tenant.crm.job(1))
+    with pytest.raises(Rejected, match="not written by this product"):
+        tenant.writer(custom_fields="merge").update(job, {"customFields.5": "12#"}, change_id="c")
+    assert tenant.writes() == []
+
+
+@pytest.mark.parametrize("shows_nulls", [False, True])
+def test_what_an_answer_leaves_out_is_empty_as_what_is_null(
+    tenant: Tenant, dana: RecordRef, *, shows_nulls: bool
+) -> None:
+    tenant.crm.shows_nulls = shows_nulls
+    own = [{"typeId": 5, "name": None, "value": None}]
+    tenant.crm.records["customers"][int(dana.id)]["customFields"] = own
+    stamps = {"createdOn": "2026-11-01T10:00:00Z", "modifiedOn": "2026-11-01T10:00:00Z"}
+    tenant.crm.custom["customers"] = [{"id": 5, "name": None, "dataType": None, **stamps}]
+    booking = tenant.writer().create({"last_name": "Field"}, change_id="c")
+    lead = ref("leads", tenant.crm.lead(summary=None))
+    reader = tenant.reader()
+    for record in (dana, booking, lead, ref("jobs", tenant.crm.job(1, summary=None))):
+        fields = reader.read(record).fields
+        assert set(fields) == set(reader.fields(record.type))
+        [sampled] = [one for one in reader.sample(record.type) if one.ref == record]
+        assert sampled.fields == fields
+    assert reader.read(dana).fields["customFields.5"] is None
+    assert reader.fields("customers")["customFields.5"].label == "5"
+    assert reader.read(lead).title == f"Lead {lead.id}"
+
+
+@pytest.mark.parametrize("answer", [b"{}", b'{"history": null}', b'{"history": []}'])
+def test_a_job_without_history_has_none(tenant: Tenant, answer: bytes) -> None:
+    job = ref("jobs", tenant.crm.job(1))
+    tenant.faulty.script("GET", Fault(), status(200, answer))
+    assert tenant.reader().history(job) == ()
+
+
 def test_metadata_is_kept_for_some_minutes(tenant: Tenant) -> None:
     reader = tenant.reader()
     for _ in range(3):
@@ -459,6 +500,8 @@ def test_a_merged_customer_is_gone_and_its_contact_too(tenant: Tenant, dana: Rec
     with pytest.raises(NotFound, match="merged into 1001"):
         reader.read(dana)
     assert reader.search(email=EMAIL) == []
+    tenant.crm.edit(dana, "mergedToId", 0, by="Robin")
+    assert [one.ref for one in reader.search(email=EMAIL)] == [dana]
 
 
 def test_the_contact_feed_is_read_once_and_followed(tenant: Tenant, dana: RecordRef) -> None:
@@ -534,7 +577,10 @@ def test_without_a_provider_a_new_lead_is_found_by_its_text(tenant: Tenant) -> N
     made = writer.create({"last_name": "Field", "email": "w@example.com"}, change_id="change-1")
     assert (made.type, writer.find("change-1")) == ("leads", made)
     assert writer.find("change-2") is None
-    assert "Email: w@example.com" in str(tenant.reader().read(made).fields["summary"])
+    fields = tenant.reader().read(made).fields
+    assert "Email: w@example.com" in str(fields["summary"])
+    due = datetime.fromisoformat(str(fields["followUpDate"]))
+    assert timedelta() < due - datetime.now(UTC) <= timedelta(hours=1)
     with pytest.raises(Rejected, match="booking_provider or campaign_id"):
         tenant.writer(booking_provider="").create({"last_name": "Field"}, change_id="c")
 
@@ -548,6 +594,14 @@ def test_a_note_is_not_added_twice(tenant: Tenant, dana: RecordRef) -> None:
     assert note["text"] == "Called &lt;b&gt;twice&lt;/b&gt;\n[Countersign change-1]"
     with pytest.raises(Rejected):
         tenant.writer().add_note(ref("bookings", 1), "x", change_id="c")
+
+
+def test_leads_and_jobs_take_notes_too(tenant: Tenant) -> None:
+    for record in (ref("leads", tenant.crm.lead()), ref("jobs", tenant.crm.job(1))):
+        tenant.writer().add_note(record, "Call back", change_id="change-1")
+        assert tenant.writer().note(record, change_id="change-1") == "Call back"
+        [told] = tenant.reader().history(record)
+        assert "Call back" in told.text
 
 
 ACTS: dict[str, tuple[str, Callable[[ServiceTitanWriter, RecordRef], object]]] = {

@@ -1,8 +1,9 @@
 """A stateful double of ServiceTitan: one tenant, two apps, closed bodies, no conditional write.
 
 Where the vendor's behaviour is not established the double takes the harsher one: it makes a second
-booking for the same ``externalId``, and a PATCH with ``customFields`` keeps only what it names
-unless ``merges_custom_fields`` is set.
+booking for the same ``externalId``, leaves out what holds nothing unless ``shows_nulls`` is set, and
+a customer's PATCH with ``customFields`` keeps only what it names unless ``merges_custom_fields`` is
+set; a job's always does, as the vendor says.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tests.fakes.servicetitan_bodies import (
     CONTACT_PATCH,
     CUSTOMER_NOTE,
     LEAD,
+    LEAD_IS_DUE,
     NOTE,
     PATCHES,
     Body,
@@ -33,8 +35,9 @@ from tests.fakes.servicetitan_bodies import (
     now_text,
     public,
     read_body,
+    without_nulls,
 )
-from tests.fakes.servicetitan_rows import CUSTOMER, JOB, LEAD_ROW
+from tests.fakes.servicetitan_rows import CUSTOMER, JOB, LEAD_ROW, custom_fields, in_order, matches
 
 TENANT = "4711"
 APP_KEY = "ak1.test"
@@ -49,6 +52,7 @@ class ServiceTitan:
     """``auth`` is the token host, the object itself the API host."""
 
     merges_custom_fields: bool = False
+    shows_nulls: bool = False
     token_seconds: int = 900
     records: dict[str, dict[int, dict[str, Any]]] = field(
         default_factory=lambda: {name: {} for name in PATCHES}
@@ -180,7 +184,9 @@ class ServiceTitan:
                 body = json_body(environ) if method != "GET" else None
                 act, ids = _route(method, path)
                 _require_write(method, scope)
-                return answer(start_response, 200, act(self, query, body, *ids))
+                said = act(self, query, body, *ids)
+                said = said if self.shows_nulls else without_nulls(said)
+                return answer(start_response, 200, said)
         except Problem as problem:
             data = {
                 "type": "https://httpstatuses.io",
@@ -223,16 +229,12 @@ class ServiceTitan:
         if "customFields" in given:
             for one in given["customFields"]:
                 checked(one, {"typeId!": int, "value!": str})
-            given = {**given, "customFields": self._custom_fields(row, given["customFields"])}
+            kept = row["customFields"] if type_ == "customers" and self.merges_custom_fields else []
+            given = {**given, "customFields": custom_fields(kept, given["customFields"])}
         if "address" in given:
             checked(given["address"], {f"{part}!": object for part in row["address"]})
         self._changed(row, given)
         return row
-
-    def _custom_fields(self, row: Mapping[str, Any], given: list[Any]) -> list[dict[str, Any]]:
-        kept = {one["typeId"]: one for one in row["customFields"]}
-        named = {one["typeId"]: {"name": f"field {one['typeId']}", **one} for one in given}
-        return list(({**kept, **named} if self.merges_custom_fields else named).values())
 
     def post_note(self, _: Body, body: Any, type_: str, id_: str) -> dict[str, Any]:
         self._record(type_, id_)
@@ -288,8 +290,8 @@ class ServiceTitan:
         return {"hasMore": end < len(self.feed), "continueFrom": str(end), "data": rows}
 
     def list_records(self, query: Body, _: Any, type_: str) -> dict[str, Any]:
-        rows = [row for row in self.records[type_].values() if _matches(row, query)]
-        return self._page(_sorted(rows, query.get("sort", "")), query)
+        rows = [row for row in self.records[type_].values() if matches(row, query)]
+        return self._page(in_order(rows, query.get("sort", "")), query)
 
     def list_custom(self, query: Body, _: Any, type_: str) -> dict[str, Any]:
         return self._page(self.custom[type_], query)
@@ -299,7 +301,7 @@ class ServiceTitan:
         return {"history": [public(row) for row in self.events if row["of"] == int(id_)]}
 
     def post_lead(self, _: Body, body: Any) -> dict[str, Any]:
-        given = checked(body, LEAD)
+        given = checked(body, LEAD, LEAD_IS_DUE)
         self.changes += 1
         id_ = self.lead(**{"priority": "Normal", **given})
         return self.records["leads"][id_]
@@ -308,7 +310,7 @@ class ServiceTitan:
         rows = [
             row
             for row in self.records["bookings"].values()
-            if row["bookingProviderId"] == int(provider) and _matches(row, query)
+            if row["bookingProviderId"] == int(provider) and matches(row, query)
         ]
         return self._page(rows, query)
 
@@ -334,26 +336,6 @@ class ServiceTitan:
         data = [public(row) for row in rows[begin : begin + size]]
         more = {"page": page, "pageSize": size, "totalCount": None}
         return {**more, "hasMore": begin + size < len(rows), "data": data}
-
-
-def _sorted(rows: list[dict[str, Any]], order: str) -> list[dict[str, Any]]:
-    """``+Field`` or ``-Field`` of the three that the vendor sorts by; a plus may come as a space."""
-    names = {"Id": "id", "ModifiedOn": "modifiedOn", "CreatedOn": "createdOn"}
-    if not order:
-        return rows
-    if order[0] not in "+- " or order[1:] not in names:
-        raise Problem(status=400, title="Bad request", errors={"sort": ["cannot be sorted by"]})
-    return sorted(rows, key=lambda row: row[names[order[1:]]], reverse=order[0] == "-")
-
-
-def _matches(row: Mapping[str, Any], query: Body) -> bool:
-    since = query.get("createdOnOrAfter")
-    if since and row["createdOn"] < since:
-        return False
-    if "name" in query and query["name"].lower() not in row["name"].lower():
-        return False
-    named = {"number": "jobNumber", "externalId": "externalId", "customerId": "customerId"}
-    return all(str(row.get(of)) == query[name] for name, of in named.items() if name in query)
 
 
 S = ServiceTitan

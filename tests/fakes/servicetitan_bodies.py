@@ -73,6 +73,8 @@ LEAD: Body = {
     "tagTypeIds": list,
     "callReasonId": int,
 }
+# One of the two, though neither is required by itself.
+LEAD_IS_DUE = ("followUpDate", "callReasonId")
 BOOKING: Body = {
     "source!": str,
     "name!": str,
@@ -102,14 +104,19 @@ class Problem(Exception):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def checked(body: Any, shape: Body) -> dict[str, Any]:
-    """A closed body: 400 names every member that is missing, unknown or of another type."""
+def checked(body: Any, shape: Body, one_of: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A closed body: 400 names every member that is missing, unknown or of another type.
+
+    ``one_of``: members of which at least one is needed.
+    """
     if not isinstance(body, dict):
         raise Problem(status=400, title="Bad request", errors={"": ["an object is needed"]})
     known = {name.rstrip("!"): type_ for name, type_ in shape.items()}
     errors = {
         name[:-1]: ["is required"] for name in shape if name[-1] == "!" and name[:-1] not in body
     }
+    if one_of and not body.keys() & set(one_of):
+        errors |= {name: [f"one of {', '.join(one_of)} is required"] for name in one_of}
     for name, value in body.items():
         if name not in known:
             errors[name] = ["additional property"]
@@ -128,6 +135,15 @@ def _fits(value: Any, type_: Any) -> bool:
 
 def public(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in {"of", "is_active"}}
+
+
+def without_nulls(data: Any) -> Any:
+    """An optional member that holds nothing is left out, as the vendor's own schema has it."""
+    if isinstance(data, list):
+        return [without_nulls(one) for one in data]
+    if not isinstance(data, dict):
+        return data
+    return {name: without_nulls(one) for name, one in data.items() if one is not None}
 
 
 def now_text() -> str:

@@ -1,8 +1,11 @@
-"""Rows as ServiceTitan gives them, for its double."""
+"""Rows as ServiceTitan gives, sorts and filters them, for its double."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from tests.fakes.servicetitan_bodies import Body, Problem
 
 CUSTOMER: dict[str, Any] = {
     "type": "Residential",
@@ -61,3 +64,28 @@ LEAD_ROW: dict[str, Any] = {
     "createdById": 9,
     "leadUrl": "https://go.example.com/lead",
 }
+
+
+def custom_fields(kept: list[Any], given: list[Any]) -> list[dict[str, Any]]:
+    named = [{"name": f"field {one['typeId']}", **one} for one in given]
+    return list({one["typeId"]: one for one in [*kept, *named]}.values())
+
+
+def in_order(rows: list[dict[str, Any]], order: str) -> list[dict[str, Any]]:
+    """``+Field`` or ``-Field`` of the three that the vendor sorts by; a plus may come as a space."""
+    names = {"Id": "id", "ModifiedOn": "modifiedOn", "CreatedOn": "createdOn"}
+    if not order:
+        return rows
+    if order[0] not in "+- " or order[1:] not in names:
+        raise Problem(status=400, title="Bad request", errors={"sort": ["cannot be sorted by"]})
+    return sorted(rows, key=lambda row: row[names[order[1:]]], reverse=order[0] == "-")
+
+
+def matches(row: Mapping[str, Any], query: Body) -> bool:
+    since = query.get("createdOnOrAfter")
+    if since and row["createdOn"] < since:
+        return False
+    if "name" in query and query["name"].lower() not in row["name"].lower():
+        return False
+    named = {"number": "jobNumber", "externalId": "externalId", "customerId": "customerId"}
+    return all(str(row.get(of)) == query[name] for name, of in named.items() if name in query)

@@ -23,7 +23,7 @@ from shared.crm.servicetitan_account import (
     refusal,
     require_record,
 )
-from shared.crm.servicetitan_fields import CONTACTS, CUSTOM, WITH_CUSTOM, is_open, type_of
+from shared.crm.servicetitan_fields import CONTACTS, CUSTOM, WRITTEN_CUSTOM, is_open, type_of
 from shared.crm.transport import Answer, understood
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, now, rfc3339
@@ -59,6 +59,8 @@ PAGE_SIZE: Final = 200
 MOST_PAGES: Final = 50
 # A change is tried again within the life of its approval, never after this long.
 LOOKED_BACK: Final = timedelta(days=30)
+# The vendor takes no lead without a reason of a call or a time at which somebody follows it up.
+FOLLOWED_UP_AFTER: Final = timedelta(hours=1)
 MAY_BE_EMPTY: Final = frozenset({"summary", "customerPo"})
 _TAG: Final = re.compile(r"<[A-Za-z/!?]")
 
@@ -145,7 +147,7 @@ class ServiceTitanWriter:
         return None
 
     def add_task(self, ref: RecordRef, *_: object, **__: object) -> None:
-        """Raises `Rejected`: what its task API takes is not known to this product."""
+        """Raises `Rejected`: a task wants people, a type and a source that no option names."""
         raise Rejected(f"no task is made for {ref}: ServiceTitan's tasks are not written by us")
 
     def task(self, *_: object, **__: object) -> None:
@@ -157,7 +159,11 @@ class ServiceTitanWriter:
             return self._book(fields, change_id)
         if not self._campaign:
             raise Rejected("new leads need the option booking_provider or campaign_id")
-        body = {"campaignId": _whole(self._campaign), "summary": _summary(fields, change_id)}
+        body = {
+            "campaignId": _whole(self._campaign),
+            "summary": _summary(fields, change_id),
+            "followUpDate": rfc3339(self._clock() + FOLLOWED_UP_AFTER),
+        }
         row = self._write("POST", LEADS, body)
         confirm(lambda: (_mark(change_id) in row["summary"], bool(row["id"])), (True, True))
         return self._made("leads", row)
@@ -183,7 +189,7 @@ class ServiceTitanWriter:
 
     def _is_open(self, type_: str, name: str) -> bool:
         if name.startswith(CUSTOM):
-            return self._custom_is_open and type_ in WITH_CUSTOM
+            return self._custom_is_open and type_ in WRITTEN_CUSTOM
         return is_open(type_, name)
 
     def _need_provider(self) -> str:
