@@ -64,6 +64,18 @@ class Account:
             require_public(url, self.name)
         return url
 
+    def digits(self, option: str) -> str:
+        """An id that the vendor counts, or "" where the file gives none.
+
+        Raises `ConfigurationError` for anything that is no whole number.
+        """
+        text = self.options.get(option, "")
+        if text and not (text.isascii() and text.isdigit()):
+            raise ConfigurationError(
+                f"the CRM account [{self.name}]: {option} is no whole number, as the vendor's ids are"
+            )
+        return text
+
     def number(self, option: str, default: float) -> float:
         """Raises `ConfigurationError` for what is no positive number."""
         text = self.options.get(option, str(default))

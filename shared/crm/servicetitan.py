@@ -87,7 +87,7 @@ class ServiceTitanReader:
     ) -> None:
         self.crm = account.name
         self._tenant = Tenant(account, timeout=timeout)
-        self._provider = account.options.get("booking_provider", "")
+        self._provider = account.digits("booking_provider")
         self._custom_is_open = account.options.get("custom_fields") == "merge"
         self._client = Client(
             self._tenant.url,

@@ -45,7 +45,8 @@ class Tenant:
         if hosts is None:
             known = " or ".join(HOSTS)
             raise ConfigurationError(f"the CRM account [{account.name}]: environment is {known}")
-        self.id = account.need("tenant_id")
+        account.need("tenant_id")
+        self.id = account.digits("tenant_id")
         self.url = account.url(hosts[0])
         self.timeout = timeout
         self._auth_url = _auth_url(account, hosts[1])

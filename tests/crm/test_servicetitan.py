@@ -259,6 +259,10 @@ def test_the_hosts_are_public_and_those_of_the_environment() -> None:
         fewer = {name: value for name, value in options.items() if name != missing}
         with pytest.raises(ConfigurationError, match=missing):
             readers([Account(name=CRM, vendor=CRM, options=fewer)], timeout=1.0)
+    for wrong in ("tenant_id", "booking_provider"):
+        inside = {**options, wrong: "12/../34"}
+        with pytest.raises(ConfigurationError, match=f"{wrong} is no whole number"):
+            ServiceTitanReader.of(Account(name=CRM, vendor=CRM, options=inside), 1.0)
 
 
 def test_the_registries_know_the_vendor(tenant: Tenant) -> None:

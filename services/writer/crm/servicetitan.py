@@ -82,8 +82,8 @@ class ServiceTitanWriter:
     ) -> None:
         self.crm = account.name
         self._tenant = Tenant(account, timeout=timeout)
-        self._provider = account.options.get("booking_provider", "")
-        self._campaign = account.options.get("campaign_id", "")
+        self._provider = account.digits("booking_provider")
+        self._campaign = account.digits("campaign_id")
         self._source = account.options.get("source", "Countersign")
         self._custom_is_open = account.options.get("custom_fields") == "merge"
         self._clock = clock
