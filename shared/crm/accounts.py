@@ -71,9 +71,7 @@ class Account:
         """
         text = self.options.get(option, "")
         if text and not (text.isascii() and text.isdigit()):
-            raise ConfigurationError(
-                f"the CRM account [{self.name}]: {option} is no whole number, as the vendor's ids are"
-            )
+            raise ConfigurationError(f"the CRM account [{self.name}]: {option} is no whole number")
         return text
 
     def number(self, option: str, default: float) -> float:
