@@ -390,6 +390,27 @@ def test_the_ids_of_linked_records_may_be_texts_or_numbers(
     assert Objects(reader._access).links("contacts", [DANA.id], "notes") == {DANA.id: [note]}
 
 
+def test_a_note_without_a_text_may_come_without_the_property(
+    crm: HubSpot, reader: HubSpotReader, writer: HubSpotWriter
+) -> None:
+    at = "2026-11-20T10:00:00Z"
+    note = {"id": "7", "properties": {}, "createdAt": at, "updatedAt": at, "archived": False}
+    for type_ in reader.object_types:
+        reader.fields(type_)
+
+    def answering(*rows: object) -> None:
+        answers = ({"status": "COMPLETE", "results": [row] if row else []} for row in rows)
+        crm.script("read", *(status(200, json.dumps(one).encode()) for one in answers))
+
+    answering({"from": {"id": DANA.id}, "to": [{"toObjectId": "7"}]}, note)
+    writer.add_note(DANA, "Two ovens.", change_id="change-1")
+    assert crm.effects() == 1
+    answering(note, {"from": {"id": "7"}, "to": [{"toObjectId": DANA.id}]})
+    answering(*[None] * (len(reader.object_types) - 1))
+    [found] = reader.changes_by_us(datetime.now(UTC) + timedelta(hours=1))
+    assert (found.kind, found.ref, found.new, found.change_id) == ("note", DANA, None, None)
+
+
 # What is written.
 
 
