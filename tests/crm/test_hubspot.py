@@ -674,6 +674,16 @@ def test_scopes_are_hubspots_word_or_said_to_be_unknown(
         told.scopes()
 
 
+def test_the_right_to_write_contacts_does_not_open_reading_them(crm: HubSpot) -> None:
+    crm.keys[WRITE_KEY].scopes = WRITE_SCOPES - {"crm.objects.contacts.read"}
+    writer = hubspot_writer(crm)
+    writer.update(DANA, {"city": "Olney"}, change_id="c")
+    with pytest.raises(Rejected, match="scopes"):
+        writer.find("c")
+    crm.keys[WRITE_KEY].scopes = WRITE_SCOPES
+    assert writer.find("c") is None
+
+
 def test_a_reading_key_cannot_write(crm: HubSpot) -> None:
     with pytest.raises(Rejected, match="scopes"):
         hubspot_writer(crm, token=READ_KEY).update(DANA, {"city": "Olney"}, change_id="c")
