@@ -132,7 +132,7 @@ def metadata() -> dict[str, list[dict[str, Any]]]:
         row("dealname", "Deal Name"),
         row("dealstage", "Deal Stage", "enumeration", "radio", externalOptions=True),
         row("pipeline", "Pipeline", "enumeration", "select", externalOptions=True),
-        row("amount", "Amount", "number", "number", numberDisplayHint="currency"),
+        row("amount", "Amount", "number", "number", showCurrencySymbol=True),
         row("description", "Description", "string", "textarea"),
         row("order_number", "Order Number", hubspotDefined=False),
     ]
