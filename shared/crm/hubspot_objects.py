@@ -75,10 +75,10 @@ class Objects:
         Raises `NotFound` also for one that was merged: HubSpot then answers with the other record.
         """
         path = self._path(RECORD_PATH, type=object_type, id=id_)
-        params = {"properties": ",".join(names), "archived": "false"}
-        if links:
-            params["associations"] = ",".join(links)
-        if len(params["properties"]) <= LONGEST_QUERY:
+        # A list without a name in it is left out: an empty value is not one of them.
+        lists = {"properties": ",".join(names), "associations": ",".join(links)}
+        params = {"archived": "false", **{name: text for name, text in lists.items() if text}}
+        if len(lists["properties"]) <= LONGEST_QUERY:
             row = self._client.get(path, params).data
         else:
             row = next(iter(self.batch(object_type, [id_], names)), None)
@@ -120,7 +120,7 @@ class Objects:
         question = {
             "filterGroups": [{"filters": list(filters)} for filters in groups],
             "properties": list(names),
-            "sorts": [{"propertyName": sort, "direction": "ASCENDING"}],
+            "sorts": [sort],
         }
         return list(self._searched(object_type, question))
 
@@ -129,7 +129,7 @@ class Objects:
         question = {
             "filterGroups": [],
             "properties": list(names),
-            "sorts": [{"propertyName": by, "direction": "DESCENDING"}],
+            "sorts": [f"-{by}"],
         }
         return list(islice(self._searched(object_type, question), limit))
 

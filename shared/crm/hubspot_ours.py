@@ -82,7 +82,7 @@ class Ours:
         )  # fmt: skip
 
     def _of_note(self, row: Row, ref: RecordRef) -> CrmChange:
-        body = row["properties"][_BODY]
+        body = row["properties"].get(_BODY)
         return CrmChange(
             ref=ref, kind="note", field=None, old=None, new=body,
             at=parse_instant(row["createdAt"]), by=self._by, change_id=change_id_of(body),

@@ -59,7 +59,11 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r"\.write$|^(automation|settings\.|crm\.(export|import))"),
         written=frozenset({"contacts", "companies", "deals"}),
         beside=frozenset({"crm.objects.contacts.write"}),
-        appends=dict.fromkeys(("notes", "tasks"), frozenset({"crm.objects.contacts.write"})),
+        # What was appended is looked for before anything is appended again.
+        appends=dict.fromkeys(
+            ("notes", "tasks"),
+            frozenset({"crm.objects.contacts.read", "crm.objects.contacts.write"}),
+        ),
         carries=(
             "A HubSpot write scope also deletes and merges: our writer has no such call, and its "
             "table of calls is a test."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from shared.crm.accounts import Account
 from shared.crm.hubspot import HubSpotReader
 from shared.crm.hubspot_access import Access, heed
 from shared.crm.hubspot_fields import field_of, stages_of
-from shared.crm.hubspot_objects import LONGEST_QUERY, rows_of
+from shared.crm.hubspot_objects import LONGEST_QUERY, Objects, rows_of
 from shared.crm.pace import Pace
 from shared.crm.transport import Answer
 from shared.domain.record import RecordRef
@@ -375,6 +376,41 @@ def test_a_time_that_nobody_can_read_is_an_outage_and_no_history(
         reader.field_changes(DANA)
 
 
+@pytest.mark.parametrize("kept", [str, int])
+def test_the_ids_of_linked_records_may_be_texts_or_numbers(
+    crm: HubSpot, reader: HubSpotReader, writer: HubSpotWriter, kept: Callable[[str], object]
+) -> None:
+    writer.add_note(DANA, "Two ovens.", change_id="change-1")
+    [note] = crm.records["notes"]
+    row = {"from": {"id": DANA.id}, "to": [{"toObjectId": kept(note), "associationTypes": []}]}
+    answer = json.dumps({"status": "COMPLETE", "results": [row]}).encode()
+    crm.script("read", status(200, answer))
+    assert writer.note(DANA, change_id="change-1") == "Two ovens."
+    crm.script("read", status(200, answer))
+    assert Objects(reader._access).links("contacts", [DANA.id], "notes") == {DANA.id: [note]}
+
+
+def test_a_note_without_a_text_may_come_without_the_property(
+    crm: HubSpot, reader: HubSpotReader, writer: HubSpotWriter
+) -> None:
+    at = "2026-11-20T10:00:00Z"
+    note = {"id": "7", "properties": {}, "createdAt": at, "updatedAt": at, "archived": False}
+    for type_ in reader.object_types:
+        reader.fields(type_)
+
+    def answering(*rows: object) -> None:
+        answers = ({"status": "COMPLETE", "results": [row] if row else []} for row in rows)
+        crm.script("read", *(status(200, json.dumps(one).encode()) for one in answers))
+
+    answering({"from": {"id": DANA.id}, "to": [{"toObjectId": "7"}]}, note)
+    writer.add_note(DANA, "Two ovens.", change_id="change-1")
+    assert crm.effects() == 1
+    answering(note, {"from": {"id": "7"}, "to": [{"toObjectId": DANA.id}]})
+    answering(*[None] * (len(reader.object_types) - 1))
+    [found] = reader.changes_by_us(datetime.now(UTC) + timedelta(hours=1))
+    assert (found.kind, found.ref, found.new, found.change_id) == ("note", DANA, None, None)
+
+
 # What is written.
 
 
@@ -638,6 +674,16 @@ def test_scopes_are_hubspots_word_or_said_to_be_unknown(
         told.scopes()
 
 
+def test_the_right_to_write_contacts_does_not_open_reading_them(crm: HubSpot) -> None:
+    crm.keys[WRITE_KEY].scopes = WRITE_SCOPES - {"crm.objects.contacts.read"}
+    writer = hubspot_writer(crm)
+    writer.update(DANA, {"city": "Olney"}, change_id="c")
+    with pytest.raises(Rejected, match="scopes"):
+        writer.find("c")
+    crm.keys[WRITE_KEY].scopes = WRITE_SCOPES
+    assert writer.find("c") is None
+
+
 def test_a_reading_key_cannot_write(crm: HubSpot) -> None:
     with pytest.raises(Rejected, match="scopes"):
         hubspot_writer(crm, token=READ_KEY).update(DANA, {"city": "Olney"}, change_id="c")
@@ -753,11 +799,12 @@ def test_recorded_contacts_are_searched_page_by_page(crm: HubSpot, reader: HubSp
     assert [path for _, path in paths(crm)].count("/crm/objects/2026-09/contacts/search") == 2
 
 
+@pytest.mark.parametrize("code", [200, 207])
 def test_a_recorded_partial_answer_is_what_is_there_to_a_reader(
-    crm: HubSpot, reader: HubSpotReader
+    crm: HubSpot, reader: HubSpotReader, code: int
 ) -> None:
     reader.fields("contacts")
-    crm.script("read", status(207, fixture("207-partial-update")))
+    crm.script("read", status(code, fixture("207-partial-update")))
     assert [one.title for one in reader.search(email="s@example.com")] == [
         "Siena (updated) Dyer (updated)"
     ]
@@ -812,6 +859,10 @@ TASK = {"properties": {**NOTE["properties"], "hs_task_subject": "Call"}}
      ("POST", f"{O}/contacts", {"properties": {"lastname": "X"}, "associations": []}, 201),
      ("POST", f"{O}/contacts", {"properties": {"email": "dana.miller@example.com"}, "associations": []}, 409),
      ("POST", f"{O}/contacts/search", {**SEARCH, "filterGroups": [{"filters": [{"operator": "EQUALS"}]}]}, 400),
+     ("POST", f"{O}/contacts/search", {**SEARCH, "sorts": ["-createdate"]}, 200),
+     ("POST", f"{O}/contacts/search", {**SEARCH, "sorts": [{"propertyName": "createdate"}]}, 400),
+     ("POST", f"{O}/contacts/search", {**SEARCH, "after": 0}, 400),
+     ("GET", f"{O}/contacts/51?properties=city", None, 200), ("GET", f"{O}/contacts/51?properties=", None, 400),
      ("POST", f"{O}/contacts/search", {"filterGroups": []}, 400), ("POST", f"{O}/contacts/search", [], 400),
      ("POST", f"{O}/notes", {**NOTE, "associations": [{"to": {"id": "51"}, "types": [LINK]}]}, 201),
      ("POST", f"{O}/notes", {**NOTE, "associations": [{"to": {"id": "51"}, "types": [{**LINK, "associationTypeId": "202"}]}]}, 400),
@@ -833,6 +884,34 @@ def test_the_double_answers_as_the_documentation_says(
     assert post(crm, method, path, body) == code
     is_forbidden = method == "DELETE" or path.endswith("/merge")
     assert crm.forbidden == int(is_forbidden)
+
+
+def told(crm: Any, path: str, form: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {READ_KEY}"}
+    with requests.Session() as session:
+        session.trust_env = False
+        method = "GET" if form is None else "POST"
+        return session.request(method, crm.url + path, data=form, headers=headers, timeout=5).json()
+
+
+def test_the_double_tells_of_its_account_what_hubspot_always_tells(crm: HubSpot) -> None:
+    crm.edit(DANA, "city", "Olney", by="Robin")
+    kept = {"id", "archived", "createdAt", "updatedAt"}
+    money = {"companyCurrency", "additionalCurrencies"}
+    place = {"timeZone", "utcOffset", "utcOffsetMilliseconds", "uiDomain", "dataHostingLocation"}
+    account = told(crm, "/account-info/2026-03/details")
+    assert {"portalId", "accountType", *money, *place} <= set(account)
+    [owner] = told(crm, "/crm/owners/2026-09")["results"]
+    assert {"type", *kept} <= set(owner)
+    [line] = told(crm, "/crm/pipelines/2026-09/deals")["results"]
+    assert {"label", "displayOrder", *kept} <= set(line)
+    assert all({"metadata", "writePermissions", *kept} <= set(one) for one in line["stages"])
+    grant = {**CLIENT, "grant_type": "refresh_token", "refresh_token": REFRESH}
+    token = told(crm, "/oauth/2026-03/token", grant)
+    assert {"token_type", "token_use", "refresh_token", "expires_in"} <= set(token)
+    info = told(crm, "/oauth/2026-03/token/introspect", {**CLIENT, "token": token["access_token"]})
+    assert info["token_use"] == token["token_use"] == "access_token"
+    assert {"app_id", "client_id", "hub_id", "user_id", "expires_in", "scopes"} <= set(info)
 
 
 def test_the_double_wants_a_token_and_counts_calls(crm: HubSpot) -> None:

@@ -86,7 +86,7 @@ class Demonstration:
 @contextmanager
 def _hubspot(name: str) -> Iterator[Running]:
     crm = hubspot.HubSpot()
-    scopes = frozenset({"crm.objects.contacts.write"})
+    scopes = frozenset({"crm.objects.contacts.read", "crm.objects.contacts.write"})
     read, write = f"{name}-reads", f"{name}-writes"
     crm.keys[read] = crm.keys[hubspot.READ_KEY]
     crm.keys[write] = hubspot.Key(app=hubspot.WRITE_APP, scopes=scopes)

@@ -23,6 +23,7 @@ from werkzeug.routing import Map, Rule
 
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar, rfc3339
+from tests.fakes import hubspot_answers
 from tests.fakes.faulty_crm import Fault, FaultyCrm
 from tests.fakes.hubspot_shapes import (
     Refused,
@@ -30,6 +31,7 @@ from tests.fakes.hubspot_shapes import (
     check_batch,
     check_known,
     check_properties,
+    check_query,
     check_search,
     invalid,
     metadata,
@@ -42,7 +44,9 @@ READ_APP, WRITE_APP = "1001", "2002"
 READ_SCOPES = frozenset(
     f"crm.objects.{name}.read" for name in ("contacts", "companies", "deals", "owners")
 ) | {"tickets"}
-WRITE_SCOPES = frozenset(f"crm.objects.{name}.write" for name in ("contacts", "companies", "deals"))
+WRITE_SCOPES = frozenset(
+    f"crm.objects.{name}.write" for name in ("contacts", "companies", "deals")
+) | {"crm.objects.contacts.read"}
 CLIENT = {"client_id": "client-1", "client_secret": "hidden-1"}
 REFRESH = "refresh-1"
 ACTIVITIES = ("notes", "tasks", "calls", "meetings", "emails")
@@ -101,7 +105,7 @@ class HubSpot:
         self.token_seconds = 1800.0
         self.tokens_given = 0
         self.limit = limit
-        self.portal = "44237313"
+        self.portal = str(hubspot_answers.PORTAL)
         self.times: deque[float] = deque()
         self.log: list[tuple[str, str, int]] = []
         self.forbidden = 0
@@ -180,7 +184,7 @@ class HubSpot:
                 name, ids = ROUTES.bind("api.hubapi.com").match(path, method=method)
                 key = None if name in {"token", "introspect"} else self._key(environ)
                 headers = self._count(name)
-                query = {k: v[-1] for k, v in parse_qs(environ.get("QUERY_STRING", "")).items()}
+                query = check_query(environ.get("QUERY_STRING", ""))
                 body = _form(raw) if key is None else _parsed(raw)
                 answer = getattr(self, f"_{name}")(key, body, query, **ids)
             except NotFound:
@@ -238,45 +242,32 @@ class HubSpot:
         token = f"access-{self.tokens_given}"
         until = time.monotonic() + self.token_seconds
         self.keys[token] = Key(app=WRITE_APP, scopes=self.oauth_scopes, until=until)
-        seconds = int(self.token_seconds)
-        return 200, {
-            "token_type": "bearer", "access_token": token, "refresh_token": REFRESH,
-            "expires_in": seconds, "hub_id": 44237313, "scopes": sorted(self.oauth_scopes),
-        }  # fmt: skip
+        scopes = self.oauth_scopes
+        return 200, hubspot_answers.token(token, REFRESH, scopes, self.token_seconds)
 
     def _introspect(self, _: None, form: dict[str, str], __: Any) -> tuple[int, Any]:
         if {name: form.get(name) for name in CLIENT} != CLIENT:
             raise Refused(401, "INVALID_AUTHENTICATION", "unknown client")
         key = self.keys.get(form["token"])
-        if key is None or key.until is None or time.monotonic() >= key.until:
+        if key is None or key.until is None or (left := key.until - time.monotonic()) <= 0:
             return 200, {"active": False}
-        return 200, {"active": True, "hub_id": 44237313, "scopes": sorted(key.scopes)}
+        return 200, hubspot_answers.token_info(form["token"], form["client_id"], key.scopes, left)
 
     def _details(self, *_: Any) -> tuple[int, Any]:
-        return 200, {"portalId": 44237313, "accountType": "STANDARD", "timeZone": "US/Eastern"}
+        return 200, hubspot_answers.details()
 
     def _properties(self, key: Key, _: Any, __: Any, kind: str) -> tuple[int, Any]:
-        if not key.scopes:
-            raise _missing("crm.objects.contacts.read")
+        self._may_any(key)
         return 200, {"results": self._known(kind)}
 
     def _pipelines(self, _: Key, __: Any, ___: Any, kind: str) -> tuple[int, Any]:
         self._known(kind)
-        stages = [
-            {"id": id_, "label": label, "displayOrder": at, "archived": False, "metadata": {}}
-            for at, (id_, label) in enumerate(STAGES)
-        ]
-        line = {"id": "default", "label": "Sales", "displayOrder": 0, "archived": False}
-        return 200, {"results": [{**line, "stages": stages}]}
+        return 200, {"results": [hubspot_answers.pipeline(STAGES)]}
 
     def _owners(self, key: Key, _: Any, query: Mapping[str, str]) -> tuple[int, Any]:
         if "crm.objects.owners.read" not in key.scopes or not self.owners_readable:
             raise _missing("crm.objects.owners.read")
-        owners = [
-            {"id": str(int(user) + 5000), "userId": int(user), "firstName": name, "lastName": "",
-             "email": f"{name.lower()}@example.com", "archived": False}
-            for user, name in self.people.items()
-        ]  # fmt: skip
+        owners = [hubspot_answers.owner(user, name) for user, name in self.people.items()]
         return 200, _page(owners, query.get("after"), 1)
 
     def _one(self, key: Key, _: Any, query: Any, kind: str, id_: str) -> tuple[int, Any]:
@@ -372,18 +363,18 @@ class HubSpot:
         ]
         for sort in reversed(body["sorts"]):
             found.sort(
-                key=lambda row: str(row["properties"].get(sort["propertyName"]) or ""),
-                reverse=sort["direction"] == "DESCENDING",
+                key=lambda row: str(row["properties"].get(sort.removeprefix("-")) or ""),
+                reverse=sort.startswith("-"),
             )
         return 200, {"total": len(found), **_page(found, body["after"], body["limit"])}
 
     def _link_batch(self, key: Key, body: Any, _: Any, kind: str, other: str) -> tuple[int, Any]:
-        self._may(key, kind, "read")
+        self._may_any(key)
         results, missing = [], []
         for one in check_batch(body, 1000):
             ids = self.links.get((kind, one["id"], other), [])
             page = _page(ids, one.get("after"), LINK_PAGE)
-            to = [{"toObjectId": int(id_), "associationTypes": []} for id_ in page["results"]]
+            to = [{"toObjectId": id_, "associationTypes": []} for id_ in page["results"]]
             row = {"from": {"id": one["id"]}, "to": to}
             if to:
                 results.append(row | ({"paging": page["paging"]} if "paging" in page else {}))
@@ -399,19 +390,19 @@ class HubSpot:
         return self.rows[kind]
 
     def _may(self, key: Key, kind: str, act: str) -> None:
-        """Notes, tasks, calls and meetings hang on the contacts scopes, which include reading."""
+        """Activities hang on the contacts scopes; the one to write does not open reading."""
         self._known(kind)
+        of = "contacts" if kind in ACTIVITIES else kind
+        needed = {"tickets"} if kind == "tickets" else {f"crm.objects.{of}.{act}"}
         if kind == "emails":
-            needed = {"sales-email-read"}
-        elif kind == "tickets":
-            needed = {"tickets"}
-        else:
-            of = "contacts" if kind in ACTIVITIES else kind
-            needed = {f"crm.objects.{of}.write"} | (
-                {f"crm.objects.{of}.read"} if act == "read" else set()
-            )
-        if not needed & key.scopes:
-            raise _missing(min(needed))
+            needed.add("sales-email-read")
+        if lacking := needed - key.scopes:
+            raise _missing(min(lacking))
+
+    def _may_any(self, key: Key) -> None:
+        """Whoever may do anything with some records may ask what belongs to all of them."""
+        if not key.scopes:
+            raise _missing("crm.objects.contacts.read")
 
     def _record(self, kind: str, id_: str) -> Record:
         record = self.records[kind].get(id_)
@@ -517,7 +508,7 @@ class HubSpot:
 
 
 def _source(key: Key) -> dict[str, Any]:
-    return {"sourceType": "INTEGRATION", "sourceId": key.app, "updatedByUserId": None}
+    return {"sourceType": "INTEGRATION", "sourceId": key.app}
 
 
 def _missing(scope: str) -> Refused:
@@ -537,7 +528,7 @@ def _batch(results: list[dict[str, Any]], missing: list[str]) -> tuple[int, Any]
     error = {
         "status": "error", "category": "OBJECT_NOT_FOUND",
         "message": "Could not get some objects, they may be deleted or not exist.",
-        "context": {"ids": missing},
+        "context": {"ids": missing}, "errors": [], "links": {},
     }  # fmt: skip
     return 207, {**body, "numErrors": 1, "errors": [error]}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 OPERATORS = (
     "EQ", "NEQ", "LT", "LTE", "GT", "GTE", "BETWEEN", "IN", "NOT_IN", "HAS_PROPERTY",
@@ -131,7 +132,7 @@ def metadata() -> dict[str, list[dict[str, Any]]]:
         row("dealname", "Deal Name"),
         row("dealstage", "Deal Stage", "enumeration", "radio", externalOptions=True),
         row("pipeline", "Pipeline", "enumeration", "select", externalOptions=True),
-        row("amount", "Amount", "number", "number", numberDisplayHint="currency"),
+        row("amount", "Amount", "number", "number", showCurrencySymbol=True),
         row("description", "Description", "string", "textarea"),
         row("order_number", "Order Number", hubspotDefined=False),
     ]
@@ -210,12 +211,26 @@ def check_associations(kind: str, body: Any) -> list[tuple[str, str]]:
     return found
 
 
+def check_query(text: str) -> dict[str, str]:
+    """The parameters of a query. Raises `Refused` for one without a value."""
+    query = dict(parse_qsl(text, keep_blank_values=True))
+    if blank := [name for name, value in query.items() if not value]:
+        raise shape(f"the query parameter {blank[0]} is empty")
+    return query
+
+
 def check_search(body: Any) -> None:
-    """All five members, five groups of six filters, and operators that HubSpot knows."""
+    """All five members, five groups of six filters, and operators that HubSpot knows.
+
+    What is sorted by is the name of a property, after a minus sign for the largest first.
+    """
     if missing := [key for key in SEARCH_KEYS if not isinstance(body, dict) or key not in body]:
         raise shape("must have required properties " + ", ".join(missing))
     if len(body["filterGroups"]) > 5 or not 1 <= body["limit"] <= 200:
         raise shape("too many filter groups, or limit out of range")
+    for text in (body["after"], *body["sorts"], *body["properties"]):
+        if not isinstance(text, str):
+            raise shape(f"{text} must be string")
     for group in body["filterGroups"]:
         if not 1 <= len(group["filters"]) <= 6:
             raise shape("a group has one to six filters")

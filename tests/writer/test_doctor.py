@@ -110,6 +110,7 @@ def test_a_missing_scope_is_named(world: World, vendor: str) -> None:
     ("vendor", "scope"),
     [
         ("demo", "tasks:write"),
+        ("hubspot", "crm.objects.contacts.read"),
         ("hubspot", "crm.objects.contacts.write"),
         ("salesforce", "tasks:create"),
         ("pipedrive", "activities:full"),
@@ -124,7 +125,7 @@ def test_what_a_task_needs_is_asked_of_the_writer_alone(
         'max_length = 100\nreason = "For the tests."\n'
     )
     reader: Any = Side(of=demo, given=["something:read"])
-    full: Any = Side(of=demo, given=["something:read", scope])
+    full: Any = Side(of=demo, given=["something:read", *RIGHTS[vendor].appends["tasks"]])
     poor: Any = Side(of=demo, given=["something:read"])
     assert examine(vendor, vendor, reader, full, policy, world.clock()).problem is None
     said = examine(vendor, vendor, reader, poor, policy, world.clock()).problem

@@ -204,7 +204,7 @@ class HubSpotWriter:
             with understood():
                 for row in self._rows(_READ % kind, body):
                     found: Mapping[str, Any] = row["properties"]
-                    if change_id_of(found[_SHOWN[kind][0]]) == change_id:
+                    if change_id_of(found.get(_SHOWN[kind][0])) == change_id:
                         return found
         return None
 
