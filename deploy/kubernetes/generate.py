@@ -21,10 +21,13 @@ OVERLAY = "overlays/one-cluster"
 PORTS = {"nginx": 8080, "postgres": 5432, "rabbitmq": 5672, "elasticsearch": 9200}
 WEB_PORT = 8000
 SERVERS = ("postgres", "rabbitmq", "elasticsearch")
-ONCE = ("setup",)
-# Secrets are made outside and kept by the cluster, and so are snapshots of its volumes.
-LEFT_OUT = ("secrets", "ops")
-SHARED_GIB = {"people": 1, "endpoints": 1, "policy": 1, "raw": 20, "crm": 1}
+# What ends by itself: `setup` at each start, `ops` whenever somebody asks.
+ONCE = ("setup", "ops")
+# Secrets are made outside and kept by the cluster.
+LEFT_OUT = ("secrets",)
+SHARED_GIB = {"people": 1, "endpoints": 1, "policy": 1, "raw": 20, "crm": 1, "backups": 50}
+# One process alone has these.
+UNSHARED = {"crm", "backups"}
 SERVER_GIB = {"postgres": 20, "rabbitmq": 10, "elasticsearch": 20}
 # What may run more than once (deploy/decisions: loops hold a lease), and up to how often.
 SCALED = {
@@ -110,6 +113,9 @@ def _object(kind: str, name: str, version: str = "v1", **more: Any) -> Table:
 
 
 def _process(name: str, one: Table) -> Iterator[Table]:
+    if name == "ops":
+        yield _backup(name, one)
+        return
     pod = _pod(name, one)
     if name in ONCE:
         pod["spec"]["restartPolicy"] = "OnFailure"
@@ -122,6 +128,23 @@ def _process(name: str, one: Table) -> Iterator[Table]:
     yield _object("Deployment", name, "apps/v1", spec=spec)
     if (port := _port(name)) is not None:
         yield _service(name, port)
+
+
+def _backup(name: str, one: Table) -> Table:
+    """A backup each night once it is not suspended any more; each has the name of its pod."""
+    pod = _pod(name, {**one, "volumes": [*one["volumes"], "backups:/backups"]})
+    [container] = pod["spec"]["containers"]
+    container["args"] = ["backup", "/backups/$(POD_NAME).zip"]
+    own_name = {"fieldRef": {"fieldPath": "metadata.name"}}
+    container["env"].insert(0, {"name": "POD_NAME", "valueFrom": own_name})
+    pod["spec"]["restartPolicy"] = "Never"
+    spec = {
+        "schedule": "15 3 * * *",
+        "suspend": True,
+        "concurrencyPolicy": "Forbid",
+        "jobTemplate": {"spec": {"backoffLimit": 1, "template": pod}},
+    }
+    return _object("CronJob", name, "batch/v1", spec=spec)
 
 
 def _strategy(name: str) -> Table:
@@ -309,7 +332,7 @@ def _claim(name: str, mode: str, gib: int) -> Table:
 def _claims() -> Iterator[Table]:
     """Folders that several processes share: on several nodes they need ReadWriteMany."""
     for name, gib in SHARED_GIB.items():
-        mode = "ReadWriteOnce" if name == "crm" else "ReadWriteMany"
+        mode = "ReadWriteOnce" if name in UNSHARED else "ReadWriteMany"
         yield _object("PersistentVolumeClaim", name, spec=_claim(name, mode, gib)["spec"])
 
 

@@ -46,12 +46,13 @@ def _objects() -> Iterator[Table]:
 @cache
 def pods() -> dict[str, Table]:
     """The pod of each workload, by its name."""
-    kinds = {"Deployment", "StatefulSet", "Job"}
-    return {
-        one["metadata"]["name"]: one["spec"]["template"]
-        for one in objects()
-        if one["kind"] in kinds
-    }
+    found = {}
+    for one in objects():
+        if one["kind"] in {"Deployment", "StatefulSet", "Job"}:
+            found[one["metadata"]["name"]] = one["spec"]["template"]
+        elif one["kind"] == "CronJob":
+            found[one["metadata"]["name"]] = one["spec"]["jobTemplate"]["spec"]["template"]
+    return found
 
 
 def test_the_manifests_are_those_of_the_compose_file() -> None:
@@ -78,7 +79,7 @@ def test_what_a_kustomization_names_is_there(folder: Path) -> None:
 def test_each_process_is_on_the_networks_of_the_table_and_no_other() -> None:
     found = pods()
     for process in PROCESSES:
-        if process.name in {"secrets", "ops"}:
+        if process.name == "secrets":
             continue
         labels = found[process.name]["metadata"]["labels"]
         networks = {key.partition("/")[2] for key in labels if key.startswith("countersign.net/")}
@@ -97,8 +98,7 @@ def test_each_network_lets_its_members_in_and_nobody_else() -> None:
 
 def test_the_policies_let_through_what_the_table_says_and_nothing_else() -> None:
     may_call, may_hear = (_let_through(way) for way in ("Egress", "Ingress"))
-    here = {pair for pair in calls() if "ops" not in pair}
-    assert {pair for pair in may_call & may_hear if len(set(pair)) == 2} == here
+    assert {pair for pair in may_call & may_hear if len(set(pair)) == 2} == calls()
 
 
 def _let_through(way: str) -> set[tuple[str, str]]:
@@ -158,7 +158,15 @@ def test_everything_but_what_runs_once_is_probed() -> None:
     for name, pod in pods().items():
         [container] = pod["spec"]["containers"]
         probes = {"startupProbe", "readinessProbe", "livenessProbe"} & container.keys()
-        assert len(probes) == (0 if name == "setup" else 3), name
+        assert len(probes) == (0 if name in {"setup", "ops"} else 3), name
+
+
+def test_backups_wait_until_somebody_wants_them() -> None:
+    [job] = [one for one in objects() if one["kind"] == "CronJob"]
+    assert job["spec"]["suspend"] is True
+    [container] = pods()["ops"]["spec"]["containers"]
+    assert container["args"] == ["backup", "/backups/$(POD_NAME).zip"]
+    assert "/backups" in {one["mountPath"] for one in container["volumeMounts"]}
 
 
 def test_only_what_may_run_more_than_once_is_scaled() -> None:
