@@ -1,100 +1,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import requests
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.registry import writer_of
 from services.writer.crm.servicetitan import ALLOWED, ServiceTitanWriter
-from services.writer.crm_reports import Level, Report
-from services.writer.doctor import examine
 from shared.crm import Account, readers
 from shared.crm.authorization import EARLY_SECONDS
 from shared.crm.servicetitan import ServiceTitanReader
 from shared.domain.record import RecordRef
 from shared.domain.schema import Scalar
 from shared.errors import ConfigurationError, CRMUnavailable, NotFound, Rejected
-from shared.policy import load_policy
 from tests.crm.kit import ConnectorCases, Stage
-from tests.fakes.faulty_crm import Fault, FaultyCrm, method_of, served, status
-from tests.fakes.servicetitan import APP_KEY, READ_SCOPES, TENANT, ServiceTitan
-from tests.fakes.servicetitan_tasks import ASSIGNEE, REPORTER, SOURCE, TYPE, UNIT
-from tests.fakes.servicetitan_tasks import OPTIONS as TASK_OPTIONS
-from tests.fakes.servicetitan_tasks import SCOPE as TASK_SCOPE
+from tests.fakes.faulty_crm import Fault, status
+from tests.fakes.servicetitan import READ_SCOPES
+from tests.fakes.servicetitan_stage import CRM, Tenant, ref, running, sent
 
-CRM = "servicetitan"
 EMAIL, PHONE = "dana.miller@example.com", "(512) 555-0101"
-
-
-@dataclass(kw_only=True)
-class Tenant:
-    """The double behind a fault script, as the cases want it."""
-
-    crm: ServiceTitan = field(default_factory=ServiceTitan)
-    faulty: FaultyCrm
-    url: str
-    auth_url: str
-    # How long the clients wait for an answer, in seconds.
-    patience: float = 5.0
-
-    def account(self, who: str, **options: str) -> Account:
-        given = {
-            "url": self.url,
-            "auth_url": self.auth_url,
-            "private_address": "yes",
-            "tenant_id": TENANT,
-            "client_id": who,
-            "client_secret": "secret",
-            "app_key": APP_KEY,
-            "share": "1",
-            **options,
-        }
-        return Account(name=CRM, vendor=CRM, options=given)
-
-    def reader(self, **options: str) -> ServiceTitanReader:
-        return ServiceTitanReader.of(self.account("reader", **options), self.patience)
-
-    def writer(self, **options: str) -> ServiceTitanWriter:
-        given = {"timeout": str(self.patience), "booking_provider": "77", **TASK_OPTIONS, **options}
-        return ServiceTitanWriter.of(self.account("writer", **given))
-
-    def value(self, ref: RecordRef, field: str) -> Scalar:
-        return self.crm.value(ref, field)
-
-    def edit(self, ref: RecordRef, field: str, value: Scalar, *, by: str) -> None:
-        self.crm.edit(ref, field, value, by=by)
-
-    def writes(self) -> list[tuple[str, str]]:
-        return [call for call in self.faulty.calls if call[0] != "GET"]
-
-    def arrivals(self, kind: str) -> list[float]:
-        return self.faulty.arrivals(lambda call: (call[0] == "GET") is (kind == "read"))
-
-    def effects(self) -> int:
-        return self.crm.changes
-
-    def script(self, kind: str, *faults: Fault) -> None:
-        self.faulty.script(kind, *faults)
-
-
-def kind_of(environ: dict[str, Any]) -> str:
-    return "read" if method_of(environ) == "GET" else "write"
 
 
 @pytest.fixture
 def tenant(patience: float) -> Iterator[Tenant]:
-    crm = ServiceTitan()
-    faulty = FaultyCrm(crm, kind=kind_of)
-    with ExitStack() as stack:
-        url, auth_url = stack.enter_context(served(faulty)), stack.enter_context(served(crm.auth))
-        yield Tenant(crm=crm, faulty=faulty, url=url, auth_url=auth_url, patience=patience)
-    assert crm.forbidden() == [], "no call deletes, merges or moves a stage"
+    with running(patience) as tenant:
+        yield tenant
 
 
 @pytest.fixture
@@ -139,23 +71,6 @@ class TestServiceTitan(ConnectorCases):
     """The cases of every connector."""
 
 
-def ref(type_: str, id_: int) -> RecordRef:
-    return RecordRef(crm=CRM, type=type_, id=str(id_))
-
-
-def sent(
-    tenant: Tenant, method: str, path: str, body: Any, *, area: str = "crm", **headers: str
-) -> requests.Response:
-    """A call as the double sees it, without our own client."""
-    form = {"grant_type": "client_credentials", "client_id": "writer", "client_secret": "secret"}
-    with requests.Session() as session:
-        session.trust_env = False
-        token = session.post(f"{tenant.auth_url}/connect/token", data=form, timeout=5).json()
-        given = {"Authorization": f"Bearer {token['access_token']}", "ST-App-Key": APP_KEY}
-        url = f"{tenant.url}/{area}/v2/tenant/{TENANT}/{path}"
-        return session.request(method, url, json=body, headers={**given, **headers}, timeout=5)
-
-
 BOOKING = {"source": "web", "name": "Wren", "summary": "x", "isFirstTimeClient": True}
 
 
@@ -191,59 +106,6 @@ def test_the_double_refuses_what_the_vendor_refuses(
     if named:
         assert {"type", "title", "status", "traceId", "errors"} <= set(answer.json())
         assert named in answer.json()["errors"]
-    tenant.crm.calls.clear()
-
-
-TASK = {
-    "reportedById": REPORTER,
-    "assignedToId": ASSIGNEE,
-    "isClosed": False,
-    "name": "Call back",
-    "businessUnitId": UNIT,
-    "employeeTaskTypeId": TYPE,
-    "employeeTaskSourceId": SOURCE,
-    "reportedDate": "2026-11-28T10:00:00Z",
-    "priority": "Low",
-}
-
-
-@pytest.mark.parametrize("left_out", TASK)
-def test_the_double_takes_no_task_without_what_the_vendor_needs(
-    tenant: Tenant, left_out: str
-) -> None:
-    fewer = {name: value for name, value in TASK.items() if name != left_out}
-    answer = sent(tenant, "POST", "tasks", fewer, area="taskmanagement")
-    assert (answer.status_code, list(answer.json()["errors"])) == (400, [left_out])
-    assert tenant.crm.tasks.rows == []
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("priority", "Highest"),
-        ("isClosed", "no"),
-        ("reportedById", 99),
-        ("assignedToId", "22"),
-        ("businessUnitId", 99),
-        ("employeeTaskTypeId", 99),
-        ("employeeTaskSourceId", 99),
-        ("customerId", 99),
-        ("jobId", 99),
-        ("reportedDate", "2026-11-28"),
-        ("completeBy", "soon"),
-        ("leadId", 5),
-    ],
-)
-def test_the_double_takes_no_task_with_what_the_vendor_does_not_know(
-    tenant: Tenant, name: str, value: object
-) -> None:
-    assert sent(tenant, "POST", "tasks", TASK, area="taskmanagement").status_code == 200
-    answer = sent(tenant, "POST", "tasks", {**TASK, name: value}, area="taskmanagement")
-    assert (answer.status_code, list(answer.json()["errors"])) == (400, [name])
-    for method in ("PATCH", "DELETE", "PUT"):
-        code = sent(tenant, method, "tasks", TASK, area="taskmanagement").status_code
-        assert code == 405
-    assert len(tenant.crm.tasks.rows) == 1
     tenant.crm.calls.clear()
 
 
@@ -670,158 +532,6 @@ def test_leads_and_jobs_take_notes_too(tenant: Tenant) -> None:
         assert tenant.writer().note(record, change_id="change-1") == "Call back"
         [told] = tenant.reader().history(record)
         assert "Call back" in told.text
-
-
-def task_of(writer: ServiceTitanWriter, record: RecordRef, due: str | None = None) -> Any:
-    writer.add_task(record, "Call back.", due, change_id="change-1")
-    return writer.task(record, change_id="change-1")
-
-
-def test_a_task_says_what_the_account_says_and_what_was_approved(
-    tenant: Tenant, dana: RecordRef
-) -> None:
-    job = ref("jobs", tenant.crm.job(int(dana.id)))
-    for number, record in enumerate((dana, job)):
-        said = task_of(tenant.writer(), record, "2026-12-01")
-        assert said == {"subject": "Call back.", "due": "2026-12-01"}
-        row = tenant.crm.tasks.rows[number]
-        assert {name: row.get(name) for name in ("customerId", "jobId")} == {
-            "customerId": int(dana.id) if record == dana else None,
-            "jobId": int(job.id) if record == job else None,
-        }
-        assert (row["reportedById"], row["assignedToId"]) == (REPORTER, ASSIGNEE)
-        assert (row["businessUnitId"], row["employeeTaskTypeId"]) == (UNIT, TYPE)
-        assert (row["employeeTaskSourceId"], row["priority"]) == (SOURCE, "Normal")
-        assert (row["isClosed"], row["description"]) == (False, "[Countersign change-1]")
-        assert row["completeBy"] == "2026-12-01T12:00:00.000Z"
-        age = datetime.now(UTC) - datetime.fromisoformat(row["reportedDate"])
-        assert timedelta() <= age < timedelta(minutes=1)
-
-
-@pytest.mark.parametrize("type_", ["leads", "bookings"])
-def test_a_task_for_what_cannot_have_one_is_refused_and_not_sent(
-    tenant: Tenant, type_: str
-) -> None:
-    with pytest.raises(Rejected, match=f"a customer or a job, not to {CRM}/{type_}/5"):
-        task_of(tenant.writer(), ref(type_, 5))
-    assert tenant.faulty.calls == []
-
-
-def test_without_an_option_no_task_is_sent_and_the_option_is_named(
-    tenant: Tenant, dana: RecordRef
-) -> None:
-    writer = tenant.writer(task_type="", task_source="")
-    with pytest.raises(Rejected, match=r"\[servicetitan\]: task_type, task_source$"):
-        task_of(writer, dana)
-    assert tenant.writes() == []
-    task_of(tenant.writer(), dana)
-    assert writer.task(dana, change_id="change-1") is not None
-    for option in TASK_OPTIONS:
-        with pytest.raises(ConfigurationError, match=f"{option} is no whole number"):
-            tenant.writer(**{option: "Dispatcher"})
-
-
-def test_a_task_that_somebody_has_put_away_is_not_made_again(
-    tenant: Tenant, dana: RecordRef
-) -> None:
-    tenant.crm.page_size = 2
-    tenant.faulty.script("write", Fault(kind="cut", has_effect=True))
-    with pytest.raises(OutcomeUnknown):
-        task_of(tenant.writer(), dana)
-    tenant.crm.tasks.rows[0] |= {"active": False, "isClosed": True, "status": "Completed"}
-    for number in range(2, 6):
-        tenant.writer().add_task(dana, "Another.", None, change_id=f"change-{number}")
-    assert task_of(tenant.writer(), dana) == {"subject": "Call back.", "due": None}
-    assert len(tenant.crm.tasks.rows) == 5
-
-
-@pytest.mark.parametrize(
-    ("told", "day"),
-    [
-        ("2026-12-01T12:00:00Z", "2026-12-01"),
-        ("2026-12-01T07:00:00.0000000-05:00", "2026-12-01"),
-        ("2026-12-01T05:00:00", "2026-12-01"),
-        ("2026-12-01T23:30:00-05:00", "2026-12-02"),
-        (None, None),
-    ],
-)
-def test_the_day_of_a_task_is_read_in_any_spelling(
-    tenant: Tenant, dana: RecordRef, told: str | None, day: str | None
-) -> None:
-    task_of(tenant.writer(), dana, "2026-12-01")
-    tenant.crm.tasks.rows[0]["completeBy"] = told
-    assert task_of(tenant.writer(), dana) == {"subject": "Call back.", "due": day}
-
-
-@pytest.mark.parametrize("answer", [b"[]", b'{"employees": [{}]}', b"<html>"])
-def test_lists_of_an_unknown_form_are_an_outage(tenant: Tenant, answer: bytes) -> None:
-    tenant.faulty.script("read", status(200, answer))
-    with pytest.raises(CRMUnavailable):
-        tenant.writer().task_setup()
-
-
-TASK_POLICY = (
-    f'[fields.{CRM}.tasks.subject]\nmode = "review"\nstage = "live"\ntype = "text"\n'
-    'max_length = 100\nreason = "For the tests."\n'
-)
-
-
-def examined(tenant: Tenant, policy: str = TASK_POLICY, **options: str) -> Report:
-    writer: Any = tenant.writer(**options)
-    writer.create_draft = writer.promote = writer.discard = None
-    reader: Any = tenant.reader()
-    return examine(CRM, CRM, reader, writer, load_policy(policy), datetime.now(UTC))
-
-
-def test_the_doctor_shows_what_each_task_gets(tenant: Tenant) -> None:
-    report = examined(tenant)
-    said = {one.text: one.level for one in report.findings}
-    [setup] = [text for text in said if "task_type is Call back" in text]
-    assert said[setup] is Level.OK
-    assert "task_reported_by is Kit Marten, task_assigned_to is Robin Sparrow" in setup
-    assert "task_business_unit is Plumbing" in setup
-    assert "task_source is Message" in setup
-    notes = " ".join(text for text, level in said.items() if level is Level.NOTE)
-    assert "names no scope for tasks" in notes
-    assert "one for a lead or booking fails" in notes
-
-
-@pytest.mark.parametrize("option", TASK_OPTIONS)
-def test_the_doctor_names_the_option_that_is_wrong_and_what_it_may_be(
-    tenant: Tenant, option: str
-) -> None:
-    for given, why in (("99", "is 99, which is none in use"), ("", "is missing")):
-        problem = str(examined(tenant, **{option: given}).problem)
-        assert f"no task can be made: {option} {why}: there are " in problem
-        assert f"{TASK_OPTIONS[option]} (" in problem
-        assert not any(other in problem for other in set(TASK_OPTIONS) - {option})
-
-
-def test_whoever_has_left_gets_no_tasks(tenant: Tenant, dana: RecordRef) -> None:
-    tenant.crm.tasks.employees[1]["active"] = False
-    tenant.crm.tasks.employees += [{"id": n, "name": "E", "active": True} for n in range(100, 120)]
-    problem = str(examined(tenant).problem)
-    assert "task_assigned_to is 22, which is none in use: there are 21 (Kit Marten)" in problem
-    assert problem.endswith("108 (E), 11 more")
-    with pytest.raises(Rejected, match="assignedToId: is not valid"):
-        task_of(tenant.writer(), dana)
-
-
-def test_a_policy_without_tasks_needs_no_options_and_no_right_to_them(tenant: Tenant) -> None:
-    without = dict.fromkeys(TASK_OPTIONS, "")
-    names = TASK_POLICY.replace("tasks.subject", "customers.name")
-    problem = str(examined(tenant, names, **without).problem)
-    assert "no task" not in problem
-    assert TASK_SCOPE in problem, "it is more than this policy needs"
-
-
-def test_the_scope_of_tasks_is_not_told_and_others_are_not_let_through(tenant: Tenant) -> None:
-    assert TASK_SCOPE not in str(examined(tenant).problem)
-    tenant.crm.scopes["writer"] = f"{TASK_SCOPE} tn.accounting.invoices:w"
-    problem = str(examined(tenant).problem)
-    assert "(tn.accounting.invoices:w)" in problem
-    tenant.crm.scopes["writer"] = "tn.crm.customers:w"
-    assert "no task can be made: the CRM answered 403" in str(examined(tenant).problem)
 
 
 ACTS: dict[str, Callable[[ServiceTitanWriter, RecordRef], object]] = {
