@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ class Tasks:
         confirm(lambda: (mark in row["description"], bool(row["id"])), (True, True))
 
     def find(self, ref: RecordRef, *, mark: str, since: datetime) -> Mapping[str, Scalar] | None:
-        """``subject`` and ``due`` of the task with this mark, made ``since`` then, open or not."""
+        """``subject`` and ``due`` of the task with this mark, made since then, open or not."""
         asked = {
             link_of(ref): ref.id,
             "createdOnOrAfter": rfc3339(since),
@@ -143,11 +143,11 @@ def link_of(ref: RecordRef) -> str:
 
 
 def _day(text: str | None) -> str | None:
-    return None if text is None else instant(text).astimezone(UTC).date().isoformat()
+    return None if text is None else instant(text).date().isoformat()
 
 
 def _why(given: str, choices: Mapping[int, str]) -> str:
-    """What is wrong with an id, and what it may be: the CRM's pages do not show these ids."""
+    """What is wrong with an id, and what it may be."""
     named = [f"{id_} ({name})" for id_, name in islice(choices.items(), _MOST_NAMED)]
     more = [f"{len(choices) - _MOST_NAMED} more"] if len(choices) > _MOST_NAMED else []
     problem = f"is {given}, which is none in use" if given else "is missing"
