@@ -120,6 +120,13 @@ class WritesRecords(Protocol):
     def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
         """``subject`` and ``due`` of the task of this change. Raises as `note`."""
 
+    def task_setup(self) -> str | None:
+        """What the account gives every task, in words; ``None`` where nothing is to be set.
+
+        Asks the CRM. Raises `Rejected` naming each option that is missing or wrong,
+        `CRMUnavailable`.
+        """
+
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
     ) -> RecordRef:

@@ -19,6 +19,7 @@ from services.writer.places import Linked, rehearsal
 from services.writer.policy_watch import described
 from shared.crm.rights import RIGHTS, Rights
 from shared.db import reading, writing
+from shared.domain.proposal import APPENDED, ProposalKind
 from shared.domain.record import DRAFTS
 from shared.errors import CRMUnavailable, Rejected
 from shared.policy import Policy, Stage, check_classes
@@ -50,6 +51,7 @@ def examine(
         *_of_sandbox(sandbox_of),
         *_of_reader(reader, rights, policy, crm, too_much),
         *_of_writer(writer, rights, policy, crm, too_much),
+        *_of_appended(writer, rights, policy, crm),
         *_of_fields(reader, policy, crm),
         *_of_api(reader, writer),
         *(Finding(level=Level.TODO, text=text) for text in rights.checklist),
@@ -141,10 +143,11 @@ def _of_writer(
     if not able and (not scopes or scopes & HIDDEN):
         yield _hidden("write")
         return
-    appended = _objects(policy, crm) & rights.appends.keys()
+    appended = _objects(policy, crm) & APPENDED_FIELDS.keys()
     wanted = _wanted(rights, rights.write, policy, crm)
-    wanted |= {scope for one in appended for scope in rights.appends[one]}
-    if beyond := sorted(able - wanted - rights.beside):
+    wanted |= {scope for one in appended for scope in rights.appends.get(one, ())}
+    untold = {scope for one in appended for scope in able if _may_be(rights, one, scope)}
+    if beyond := sorted(able - wanted - rights.beside - untold):
         yield Finding(
             level=too_much,
             text=f"the write credential can do more than the policy needs "
@@ -155,6 +158,29 @@ def _of_writer(
         yield Finding(level=Level.OK, text="the write credential can do what the policy needs")
     if rights.carries and able:
         yield Finding(level=Level.NOTE, text=rights.carries)
+
+
+def _may_be(rights: Rights, appended: str, scope: str) -> bool:
+    untold = rights.untold.get(appended)
+    return untold is not None and untold.search(scope) is not None
+
+
+def _of_appended(
+    writer: WritesRecords | None, rights: Rights, policy: Policy, crm: str
+) -> Iterator[Finding]:
+    """What notes and tasks cannot do there, and what the account gives every task."""
+    objects = _objects(policy, crm)
+    for one in sorted(objects & rights.limits.keys()):
+        yield from (Finding(level=Level.NOTE, text=text) for text in rights.limits[one])
+    if writer is None or APPENDED[ProposalKind.TASK] not in objects:
+        return
+    try:
+        said = writer.task_setup()
+    except Rejected as error:
+        yield Finding(level=Level.BAD, text=f"no task can be made: {error}")
+        return
+    if said is not None:
+        yield Finding(level=Level.OK, text=f"each task gets what its account says: {said}")
 
 
 def _of_fields(reader: ReadsRecords, policy: Policy, crm: str) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import click
 from services.writer import policy_store
 from services.writer.policy_watch import described, unfit_stages
 from services.writer.service import Connectors, WorkerSettings, connectors
+from shared.crm.rights import RIGHTS
 from shared.db import open_database, reading
 from shared.errors import ConfigurationError, CRMUnavailable, Rejected
 from shared.policy import Policy, Stage, check_classes, load_policy
@@ -43,6 +44,7 @@ def check(home: Any, file: Path | None) -> None:
             words = "; ".join(forbidden)
             raise ConfigurationError(f"the policy lists what cannot be listed: {words}")
         _say_where(linked, found)
+        _say_limits(linked, found)
     click.echo(f"valid: {len(found.fields)} fields, version {found.version[:16]}")
 
 
@@ -70,6 +72,15 @@ def _say_where(linked: Connectors, found: Policy) -> None:
         if rule.is_open and rule.stage is Stage.SANDBOX:
             account = linked.sandboxes[crm]
             click.echo(f"{crm}.{object_}.{name} is tried in {account}, then promoted by a person")
+
+
+def _say_limits(linked: Connectors, found: Policy) -> None:
+    """What the notes and tasks that this policy opens cannot do in their CRM."""
+    opened = {(rule.crm, rule.object) for rule in found.fields.values() if rule.is_open}
+    for crm, object_ in sorted(opened):
+        if crm in linked.vendors:
+            for text in RIGHTS[linked.vendors[crm]].limits.get(object_, ()):
+                click.echo(f"{crm}.{object_}: {text}")
 
 
 @policy.command()

@@ -12,7 +12,9 @@ class Rights:
     """``read`` and ``write`` name the scopes that an object type needs.
 
     ``written`` are the object types whose fields our writer can change at all.
-    ``appends`` names what notes and tasks need beyond the write scopes of their record.
+    ``appends`` names what notes and tasks need beyond the write scopes of their record, ``untold``
+    matches what it may be where the vendor does not name it. ``limits`` are words on what notes and
+    tasks cannot do here.
     ``changing`` matches every scope that allows to change anything. ``beside`` are scopes of the
     writer for new people, which no policy lists. ``keeps_drafts`` tells that drafts lie in the CRM
     itself. ``carries`` says what a write scope of this vendor takes along and cannot be
@@ -24,6 +26,8 @@ class Rights:
     changing: re.Pattern[str]
     written: frozenset[str]
     appends: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    untold: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beside: frozenset[str] = frozenset()
     keeps_drafts: bool = False
     carries: str = ""
@@ -121,6 +125,13 @@ RIGHTS: Mapping[str, Rights] = {
         changing=re.compile(r":w$"),
         written=frozenset({"customers", "leads", "bookings", "jobs"}),
         beside=frozenset({"tn.crm.bookings:w", "tn.crm.leads:w"}),
+        untold={"tasks": re.compile("task", re.IGNORECASE)},
+        limits={
+            "tasks": (
+                "ServiceTitan links a task to a customer or job: one for a lead or booking fails.",
+                "ServiceTitan names no scope for tasks: any that speaks of tasks is taken for it.",
+            ),
+        },
         checklist=(
             "Two apps with scopes per API area: View for the reader, Modify for the writer.",
             "Tried in the integration environment before production.",

@@ -83,8 +83,6 @@ class Stage:
     # Object types without a list of their own; whether the list of people can be sorted.
     unlisted: frozenset[str] = frozenset()
     sorts: bool = True
-    # Whether tasks can be made; why not, in words of the refusal.
-    no_tasks: str = ""
     # How this vendor says "too many calls", and how many seconds it asks to wait.
     too_many: Fault = status(429, Retry_After="1")
     wait: float = 1.0
@@ -315,13 +313,8 @@ class ConnectorCases(PathCases):
     def test_a_task_is_added_once_and_found_by_its_change_letter_by_letter(
         self, stage: Stage
     ) -> None:
-        assert stage.reader.capabilities.tasks is not bool(stage.no_tasks)
+        assert stage.reader.capabilities.tasks
         asked = {"c-1": ("Call <b>Dana</b> & Co.", "2026-12-01"), "c-11": ("Call again.", None)}
-        if stage.no_tasks:
-            with pytest.raises(Rejected, match=stage.no_tasks):
-                stage.writer.add_task(stage.ref, "Call.", None, change_id="c-1")
-            assert stage.fake.writes() == []
-            asked = {}
         for change, (subject, due) in asked.items():
             assert stage.writer.task(stage.ref, change_id=change) is None
             for _ in range(2):
@@ -332,16 +325,14 @@ class ConnectorCases(PathCases):
         assert stage.writer.task(stage.ref, change_id="c-2") is None
         assert stage.fake.effects() == len(asked)
 
-    def test_a_policy_lists_of_notes_and_tasks_only_what_the_crm_takes(self, stage: Stage) -> None:
+    def test_a_policy_may_list_notes_and_tasks(self, stage: Stage) -> None:
         crm, more = stage.ref.crm, 'reason = "For the tests."\nmode = "review"\nmax_length = 9\n'
         text = "".join(
             f'[fields.{crm}.{object_}.{name}]\ntype = "{type_}"\n{more}'
             for object_, name, type_ in (("notes", "text", "text"), ("tasks", "subject", "text"))
         )
         policy = load_policy(text)
-        said = check_classes(policy, described({crm: stage.reader}, policy))
-        closed = [f"fields.{crm}.tasks.subject: this CRM takes no tasks"]
-        assert said == (closed if stage.no_tasks else [])
+        assert check_classes(policy, described({crm: stage.reader}, policy)) == []
 
     def test_nothing_is_appended_to_nobody_or_elsewhere(self, stage: Stage) -> None:
         for crm, type_, id_ in (

@@ -75,7 +75,7 @@ def policy_of(stage: Stage) -> str:
             f'reason = "For the tests."\nroles = ["approver"]\n'
         )
     lines += [_appended(stage, *one) for one in (("notes", "text"), ("tasks", "subject"))]
-    return "\n".join(lines[:-1] if stage.no_tasks else lines)
+    return "\n".join(lines)
 
 
 def _appended(stage: Stage, object_: str, name: str) -> str:
@@ -206,7 +206,7 @@ class PathCases:
     ) -> None:
         rounds = [(ProposalKind.NOTE, one) for one in met]
         # The way is the same: of a task it is enough to see that it is found after its effect.
-        rounds += [] if stage.no_tasks else [(ProposalKind.TASK, met[-1])]
+        rounds.append((ProposalKind.TASK, met[-1]))
         for number, (kind, faults) in enumerate(rounds, start=1):
             where = (kind, in_short(faults))
             field = FieldChange(

@@ -38,11 +38,14 @@ from tests.fakes.servicetitan_bodies import (
     without_nulls,
 )
 from tests.fakes.servicetitan_rows import CUSTOMER, JOB, LEAD_ROW, custom_fields, in_order, matches
+from tests.fakes.servicetitan_tasks import SCOPE, Tasks, require_scope
 
 TENANT = "4711"
 APP_KEY = "ak1.test"
 READ_SCOPES = "tn.crm.customers:r tn.crm.leads:r tn.crm.bookings:r tn.jpm.jobs:r"
-WRITE_SCOPES = f"{READ_SCOPES} tn.crm.customers:w tn.crm.leads:w tn.crm.bookings:w tn.jpm.jobs:w"
+WRITE_SCOPES = (
+    f"{READ_SCOPES} tn.crm.customers:w tn.crm.leads:w tn.crm.bookings:w tn.jpm.jobs:w {SCOPE}"
+)
 CONTACT_KINDS = {"email": ("Email",), "phone": ("Phone", "MobilePhone")}
 FORBIDDEN = re.compile(r"merge|dismiss|cancel|hold|complete|convert|/tags")
 
@@ -74,8 +77,12 @@ class ServiceTitan:
     tokens_given: int = 0
     changes: int = 0
     conflicts: int = 0
+    tasks: Tasks = field(init=False)
     _next: int = 1000
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.tasks = Tasks(has_record=lambda type_, id_: id_ in self.records[f"{type_}s"])
 
     # What a person does in ServiceTitan itself.
 
@@ -183,7 +190,7 @@ class ServiceTitan:
                 query = {k: v[0] for k, v in parse_qs(environ.get("QUERY_STRING", "")).items()}
                 body = json_body(environ) if method != "GET" else None
                 act, ids = _route(method, path)
-                _require_write(method, scope)
+                require_scope(method, path, scope)
                 said = act(self, query, body, *ids)
                 said = said if self.shows_nulls else without_nulls(said)
                 return answer(start_response, 200, said)
@@ -306,6 +313,11 @@ class ServiceTitan:
         id_ = self.lead(**{"priority": "Normal", **given})
         return self.records["leads"][id_]
 
+    def post_task(self, _: Body, body: Any) -> dict[str, Any]:
+        made = self.tasks.make(body)
+        self.changes += 1
+        return made
+
     def list_provided(self, query: Body, _: Any, provider: str) -> dict[str, Any]:
         rows = [
             row
@@ -341,6 +353,7 @@ class ServiceTitan:
 S = ServiceTitan
 Act = Callable[..., dict[str, Any]]
 _CRM, _JPM = f"/crm/v2/tenant/{TENANT}", f"/jpm/v2/tenant/{TENANT}"
+_TASKS = f"/taskmanagement/v2/tenant/{TENANT}"
 
 
 def _get(self: ServiceTitan, _: Body, __: Any, type_: str, id_: str) -> dict[str, Any]:
@@ -367,15 +380,13 @@ ROUTES: tuple[tuple[str, str, Act], ...] = (
     ("POST", f"{_JPM}/{_JOB}/([^/]+)/notes", S.post_note),
     ("GET", f"{_JPM}/jobs/([^/]+)/history", S.history),
     ("POST", f"{_CRM}/leads", S.post_lead),
+    ("GET", f"{_TASKS}/data", lambda self, *_: self.tasks.lists()),
+    ("GET", f"{_TASKS}/tasks", lambda self, query, _: self._page(self.tasks.find(query), query)),
+    ("POST", f"{_TASKS}/tasks", S.post_task),
     ("GET", f"{_CRM}/booking-provider/([0-9]+)/bookings", S.list_provided),
     ("POST", f"{_CRM}/booking-provider/([0-9]+)/bookings", S.post_booking),
     ("PATCH", f"{_CRM}/booking-provider/([0-9]+)/bookings/([0-9]+)", S.patch_booking),
 )
-
-
-def _require_write(method: str, scope: str) -> None:
-    if method != "GET" and not scope.endswith(":w"):
-        raise Problem(status=403, title="Provided authentication is insufficient")
 
 
 def _route(method: str, path: str) -> tuple[Act, tuple[str, ...]]:

@@ -45,6 +45,9 @@ class Side:
     def scopes(self) -> Sequence[str]:
         return self.given
 
+    def task_setup(self) -> None:
+        return None
+
     def fields(self, _: str) -> object:
         return self.of.fields("contacts")
 

@@ -132,6 +132,29 @@ def test_too_few_rights_in_a_sandbox_keep_trials_waiting_and_nothing_else(
         assert stage.live.writes() == stage.trial.writes() == []
 
 
+def test_the_policy_check_says_what_tasks_of_a_crm_cannot_do(tmp_path: Path) -> None:
+    home = Installation(root=tmp_path / "data", run=RunSettings())
+    home.prepare()
+    table = """[servicetitan]
+url = "http://127.0.0.1:9"
+auth_url = "http://127.0.0.1:9"
+private_address = "yes"
+tenant_id = "4711"
+client_id = "x"
+client_secret = "x"
+app_key = "x"
+"""
+    for side in ("read", "write"):
+        (home.root / f"crms.{side}.toml").write_text(table)
+    file, opened = tmp_path / "policy.toml", "ServiceTitan links a task to a customer or job"
+    rule = '[fields.servicetitan.tasks.subject]\ntype = "text"\nmax_length = 9\n'
+    for mode, is_said in (("review", True), ("never", False)):
+        file.write_text(f'{rule}reason = "For the tests."\nmode = "{mode}"\n')
+        said = CliRunner().invoke(policy, ["check", str(file)], obj=home)
+        assert said.exit_code == 0, said.output
+        assert (f"servicetitan.tasks: {opened}" in said.output) is is_said
+
+
 def test_the_policy_check_says_where_each_field_is_tried(tmp_path: Path) -> None:
     home = Installation(root=tmp_path / "data", run=RunSettings())
     home.prepare()

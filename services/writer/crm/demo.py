@@ -116,6 +116,9 @@ class DemoWriter:
                 return {"subject": scalar(row["subject"]), "due": scalar(row["due"])}
         return None
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
     ) -> RecordRef:

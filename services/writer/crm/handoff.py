@@ -74,6 +74,9 @@ class HandOff:
     def task(self, *_: object, **__: object) -> None:
         """None was ever added."""
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """Hand a new person over; the reference is our own id, since no other comes back.
 

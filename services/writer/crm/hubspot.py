@@ -151,6 +151,9 @@ class HubSpotWriter:
         due = at.removesuffix(_DUE) if at.endswith(_DUE) else None
         return {"subject": str(found["hs_task_subject"]), "due": due}
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new contact that carries the change id in the account's ``mark_property``.
 

@@ -125,6 +125,9 @@ class JobberWriter:
                 return {"subject": node["title"], "due": start[:10] if start else None}
         return None
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new client, and the request where the account wants one; what is there stays one."""
         client = self._made_client(change_id)

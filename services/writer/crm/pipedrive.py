@@ -157,6 +157,9 @@ class PipedriveWriter:
                 return {"subject": row["subject"], "due": row.get("due_date") or None}
         return None
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words, with the change id in the own field ``mark_field``.
 

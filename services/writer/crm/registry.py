@@ -56,6 +56,13 @@ class Writer(Protocol):
     def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
         """``subject`` and ``due`` of the task of this change. Raises as `note`."""
 
+    def task_setup(self) -> str | None:
+        """What the account gives every task, in words; ``None`` where nothing is to be set.
+
+        Asks the CRM. Raises `Rejected` naming each option that is missing or wrong,
+        `CRMUnavailable`.
+        """
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new person from our words for their fields; `find` the change before a second try."""
 

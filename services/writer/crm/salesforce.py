@@ -193,6 +193,9 @@ class SalesforceWriter:
                 return {"subject": row["Subject"], "due": row["ActivityDate"]}
         return None
 
+    def task_setup(self) -> None:
+        """Nothing of a task is set by the account."""
+
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A new lead (or contact, by ``create_as``) from our words for its fields.
 

@@ -1,7 +1,7 @@
-"""The write side of ServiceTitan: closed PATCH bodies, notes, and bookings for new leads.
+"""The write side of ServiceTitan: closed PATCH bodies, notes, tasks, and bookings for new leads.
 
-https://developer.servicetitan.io/docs: CRM v2 and JPM v2. An unknown key is a 400; a stage is no
-field but a call of its own, and none of those is here.
+https://developer.servicetitan.io/docs: CRM v2, JPM v2, Task Management v2. An unknown key is a 400;
+a stage is no field but a call of its own, and none of those is here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Self
 
 from services.writer.crm import OutcomeUnknown, StaleRecord
 from services.writer.crm.sending import Sender, confirm
+from services.writer.crm.servicetitan_tasks import LISTS, TASKS, Tasks
 from shared.crm.accounts import Account
 from shared.crm.servicetitan import contact_row
 from shared.crm.servicetitan_account import (
@@ -53,6 +54,9 @@ ALLOWED: Final = frozenset(
         ("POST", PROVIDED),
         ("GET", LEADS),
         ("POST", LEADS),
+        ("GET", TASKS),
+        ("POST", TASKS),
+        ("GET", LISTS),
     }
 )
 PAGE_SIZE: Final = 200
@@ -87,6 +91,7 @@ class ServiceTitanWriter:
         self._source = account.options.get("source", "Countersign")
         self._custom_is_open = account.options.get("custom_fields") == "merge"
         self._clock = clock
+        self._tasks = Tasks(account, rows=self._rows, write=self._write, ask=self._ask)
         self._sender = Sender(
             self._tenant.url,
             self._tenant.authorization,
@@ -146,12 +151,19 @@ class ServiceTitanWriter:
                     return html.unescape(text)
         return None
 
-    def add_task(self, ref: RecordRef, *_: object, **__: object) -> None:
-        """Raises `Rejected`: a task wants people, a type and a source that no option names."""
-        raise Rejected(f"no task is made for {ref}: ServiceTitan's tasks are not written by us")
+    def add_task(self, ref: RecordRef, subject: str, due: str | None, *, change_id: str) -> None:
+        """Append a task to a customer or job, unless one with this change id is there already."""
+        if self.task(ref, change_id=change_id) is None:
+            self._tasks.add(ref, subject, due, mark=_mark(change_id), at=self._clock())
 
-    def task(self, *_: object, **__: object) -> None:
-        """None was ever added."""
+    def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
+        """``subject`` and ``due`` of the task of this change."""
+        require_record(ref.crm, ref.type, ref.id, account=self.crm)
+        return self._tasks.find(ref, mark=_mark(change_id), since=self._clock() - LOOKED_BACK)
+
+    def task_setup(self) -> str | None:
+        """Who reports and gets every task, and its unit, type and source, as the CRM names them."""
+        return self._tasks.setup()
 
     def create(self, fields: Mapping[str, Scalar], *, change_id: str) -> RecordRef:
         """A booking that carries the change id as ``externalId``, or else a lead that names it."""
@@ -244,6 +256,9 @@ class ServiceTitanWriter:
             if not has_more:
                 return
         raise CRMUnavailable("the list is too long to be read whole")
+
+    def _ask(self, template: str) -> Any:
+        return self._sender.read("GET", template, tenant=self._tenant.id).data
 
     def _write(
         self, method: str, template: str, body: Mapping[str, Any], **ids: Any

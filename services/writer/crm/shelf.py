@@ -66,6 +66,9 @@ class Shelf:
     def task(self, ref: RecordRef, *, change_id: str) -> Mapping[str, Scalar] | None:
         return self._writer.task(ref, change_id=change_id)
 
+    def task_setup(self) -> str | None:
+        return self._writer.task_setup()
+
     def create_draft(
         self, ref: RecordRef, fields: Mapping[str, Scalar], *, change_id: str
     ) -> RecordRef:
