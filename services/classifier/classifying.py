@@ -17,6 +17,7 @@ from services.classifier.rules import MAKER
 from services.classifier.shortcuts import Shortcut
 from services.classifier.steering import signs_of_steering
 from shared.crm import Reader
+from shared.crm.metadata import Capabilities
 from shared.domain import ids
 from shared.domain.classification import Classification, Outcome, Step, Urgency
 from shared.domain.event import Event, EventKind
@@ -34,6 +35,11 @@ _NEEDED: Mapping[ProposalKind, str] = {ProposalKind.DRAFT: "last_name", **SUBSTA
 _NAMES = ("first_name", "last_name", "company")
 
 
+def _appends(can: Capabilities, type_: str) -> tuple[ProposalKind, ...]:
+    taking = {ProposalKind.NOTE: can.notes, ProposalKind.TASK: can.tasks}
+    return tuple(kind for kind, types in taking.items() if type_ in types)
+
+
 def subject_of(event: Event, policy: Policy, context: Context, reader: Reader) -> Subject:
     """What an answer may touch: the one record, or a draft where the CRM knows nobody."""
     if context.reading is not None:
@@ -43,6 +49,7 @@ def subject_of(event: Event, policy: Policy, context: Context, reader: Reader) -
             target=context.reading.ref,
             reading=context.reading,
             names=reader.names if context.reading.ref.type == reader.people else {},
+            appends=_appends(reader.capabilities, context.reading.ref.type),
         )
     is_stranger = context.record is None and not context.candidates
     if is_stranger and event.kind is not EventKind.RECORD_CHANGE:

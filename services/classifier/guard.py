@@ -61,6 +61,7 @@ class Subject:
     kind: ProposalKind = ProposalKind.UPDATE
     reading: Reading | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    appends: tuple[ProposalKind, ...] = (ProposalKind.NOTE, ProposalKind.TASK)
 
     @property
     def object(self) -> str:
@@ -111,9 +112,8 @@ class _Refused(Exception):
 
 
 def appending(subject: Subject) -> tuple[Subject, ...]:
-    """The same, as what a note or a task would be about."""
-    kinds = (ProposalKind.NOTE, ProposalKind.TASK)
-    return tuple(replace(subject, kind=kind) for kind in kinds)
+    """The same, as what a note or a task would be about, where its record takes one."""
+    return tuple(replace(subject, kind=kind) for kind in subject.appends)
 
 
 def admissible(answer: Answer, subject: Subject) -> Admitted:
@@ -123,8 +123,9 @@ def admissible(answer: Answer, subject: Subject) -> Admitted:
     """
     admitted: dict[str, FieldChange] = {}
     dropped: list[Dropped] = []
+    others = {_HANDLES[kind] for kind in subject.appends}
     for draft in answer.proposals:
-        if (draft.handle in {NOTE, TASK} or subject.kind.appends) and (
+        if (draft.handle in others or subject.kind.appends) and (
             draft.handle != _HANDLES[subject.kind]
         ):
             continue

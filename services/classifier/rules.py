@@ -85,19 +85,26 @@ def answer_by_rules(subject: Subject) -> Answer:
 
 def _appended(subject: Subject, intent: str) -> Iterator[Draft]:
     """What the record should remember of a letter, and who should act: the sender's own words."""
-    note, task = appending(subject)
     if subject.reading is None or subject.event.kind is EventKind.RECORD_CHANGE:
         return
+    for one in appending(subject):
+        yield from (_note if one.kind is ProposalKind.NOTE else _task)(one, intent)
+
+
+def _note(note: Subject, intent: str) -> Iterator[Draft]:
     rule = note.rule("text")
     if intent in _NOTED and rule is not None and rule.is_open:
         longest = rule.max_length or _LONGEST_NOTE
         find = passage_of if rule.multiline else plainest
-        if passage := find(subject.event.parts, intent, longest):
+        if passage := find(note.event.parts, intent, longest):
             yield Draft(handle=NOTE, fields=(_verbatim("text", passage.text, passage),))
+
+
+def _task(task: Subject, intent: str) -> Iterator[Draft]:
     rule = task.rule("subject")
     if intent in _TASKS and rule is not None and rule.is_open:
         longest = rule.max_length or _LONGEST_NOTE
-        if passage := plainest(subject.event.parts, intent, longest):
+        if passage := plainest(task.event.parts, intent, longest):
             fields = [_verbatim("subject", passage.text, passage), *_due(task, passage)]
             yield Draft(handle=TASK, fields=tuple(fields))
 

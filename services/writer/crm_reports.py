@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,8 @@ from services.writer.tables import crm_reports
 from shared.crm.metadata import Capabilities
 from shared.db import upsert
 from shared.domain.schema import parse_instant, rfc3339
+
+_TYPES = ("notes", "tasks")
 
 
 class Level(StrEnum):
@@ -94,6 +96,12 @@ def problem_of(db: Connection, crm: str) -> str | None:
     return found
 
 
+def _capabilities(body: Mapping[str, Any]) -> Capabilities:
+    """A report of before may not name the types yet: until the next one there are none."""
+    types = {one: tuple(said) if isinstance(said := body.get(one), list) else () for one in _TYPES}
+    return Capabilities(**{**body, **types})
+
+
 def _report(row: Any) -> Report:
     body = json.loads(row.body)
     return Report(
@@ -101,7 +109,7 @@ def _report(row: Any) -> Report:
         vendor=body["vendor"],
         at=parse_instant(row.at),
         sandbox_of=body.get("sandbox_of"),
-        capabilities=Capabilities(**body["capabilities"]),
+        capabilities=_capabilities(body["capabilities"]),
         findings=tuple(
             Finding(level=Level(one["level"]), text=one["text"]) for one in body["findings"]
         ),

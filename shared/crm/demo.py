@@ -47,8 +47,8 @@ class DemoReader:
         conditional_write=True,
         field_history=True,
         writable_stage=True,
-        notes=True,
-        tasks=True,
+        notes=("contacts", "deals"),
+        tasks=("contacts", "deals"),
     )
 
     def __init__(

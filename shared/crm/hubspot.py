@@ -48,8 +48,8 @@ class HubSpotReader:
         idempotent_create=True,
         field_history=True,
         writable_stage=True,
-        notes=True,
-        tasks=True,
+        notes=("contacts", "companies", "deals"),
+        tasks=("contacts", "companies", "deals"),
     )
 
     def __init__(

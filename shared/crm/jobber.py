@@ -69,7 +69,9 @@ class JobberReader:
     people = "clients"
     object_types = tuple(TABLE)
     names: ClassVar[Mapping[str, str]] = NAMES
-    capabilities: ClassVar[Capabilities] = Capabilities(notes=True, tasks=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        notes=("clients", "requests", "jobs"), tasks=("clients",)
+    )
 
     def __init__(
         self, account: Account, *, timeout: float = 2.0, clock: Callable[[], datetime] = now

@@ -38,15 +38,18 @@ def keeping(fields: Mapping[str, FieldMeta], ours: str | None) -> dict[str, Fiel
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a CRM can guarantee, so that the approval page can say it: nothing that is not named."""
+    """What a CRM can guarantee, so that the approval page can say it: nothing that is not named.
+
+    ``notes`` and ``tasks`` are the object types that take ours.
+    """
 
     conditional_write: bool = False
     idempotent_create: bool = False
     field_history: bool = False
     writable_stage: bool = False
     apply_by_hand: bool = False
-    notes: bool = False
-    tasks: bool = False
+    notes: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

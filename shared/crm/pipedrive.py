@@ -24,7 +24,7 @@ from shared.crm.pipedrive_account import (
 )
 from shared.crm.pipedrive_fields import PAGE, Catalogue, pages
 from shared.crm.pipedrive_finding import DEALS, PEOPLE, Finder
-from shared.crm.pipedrive_history import History, text_of
+from shared.crm.pipedrive_history import PARENTS, History, text_of
 from shared.crm.pipedrive_values import instant_of, values_of
 from shared.crm.reader import MOST_SAMPLED
 from shared.crm.transport import path_of, understood
@@ -66,8 +66,8 @@ class PipedriveReader:
     capabilities: ClassVar[Capabilities] = Capabilities(
         field_history=True,
         writable_stage=True,
-        notes=True,
-        tasks=True,
+        notes=tuple(PARENTS),
+        tasks=tuple(PARENTS),
     )
 
     def __init__(

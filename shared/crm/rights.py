@@ -128,7 +128,6 @@ RIGHTS: Mapping[str, Rights] = {
         untold={"tasks": re.compile("task", re.IGNORECASE)},
         limits={
             "tasks": (
-                "ServiceTitan links a task to a customer or job: one for a lead or booking fails.",
                 "ServiceTitan names no scope for tasks: any that speaks of tasks is taken for it.",
             ),
         },

@@ -16,6 +16,7 @@ from shared.crm.finding import candidates_by, first_found
 from shared.crm.metadata import Capabilities, CrmChange, FieldMeta, keeping
 from shared.crm.reader import MOST_SAMPLED
 from shared.crm.salesforce_connection import (
+    OPEN_TYPES,
     PEOPLE,
     SOBJECTS,
     Connection,
@@ -112,8 +113,8 @@ class SalesforceReader:
             idempotent_create=self._mark_field is not None,
             field_history=True,
             writable_stage=True,
-            notes=True,
-            tasks=True,
+            notes=OPEN_TYPES,
+            tasks=OPEN_TYPES,
         )
 
     @understood()

@@ -31,6 +31,8 @@ SOBJECTS: Final = {
     "tasks": "Task",
 }
 PEOPLE: Final = {"contacts": "Contact", "leads": "Lead"}
+# Whose fields people may open for writing, and what notes and tasks of ours hang on.
+OPEN_TYPES: Final = ("accounts", "cases", "contacts", "leads", "opportunities")
 # By the first characters of an id.
 PREFIXES: Final = {
     "001": "accounts",

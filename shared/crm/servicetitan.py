@@ -76,7 +76,9 @@ class ServiceTitanReader:
     }
     # A booking is found again by its ``externalId``; that the vendor refuses a second one with the
     # same is said nowhere, so no create counts as idempotent.
-    capabilities: ClassVar[Capabilities] = Capabilities(notes=True, tasks=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        notes=("customers", "leads", "jobs"), tasks=("customers", "jobs")
+    )
 
     def __init__(
         self,

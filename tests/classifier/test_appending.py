@@ -10,12 +10,14 @@ import pytest
 
 from services.classifier.answer import READING, Answer, Draft, Suggestion, parse_answer
 from services.classifier.asking import Asked
-from services.classifier.classifying import answered
+from services.classifier.classifying import answered, subject_of
 from services.classifier.context import Context
 from services.classifier.guard import Subject, admissible, appending
 from services.classifier.passages import passage_of, plainest
 from services.classifier.prompt import prompt_for
 from services.classifier.rules import MAKER, answer_by_rules
+from shared.crm.demo import DemoReader
+from shared.crm.metadata import Capabilities
 from shared.domain.classification import Classification, Outcome, Urgency
 from shared.domain.proposal import ProposalKind
 from shared.policy import Policy, load_policy
@@ -84,6 +86,26 @@ def test_nothing_is_appended_unless_the_policy_opens_it() -> None:
     answer = by_rules(about(policy=examples.policy()))
     assert answer.proposals == ()
     assert [step for step in answer.steps if step.topic == "proposal.dropped"] == []
+
+
+def test_nothing_is_proposed_that_the_record_cannot_take() -> None:
+    subject = replace(about(), appends=(ProposalKind.NOTE,))
+    assert set(values(by_rules(subject))) == {"note"}
+    made = answer_by_rules(about())
+    assert {one.handle for one in made.proposals} == {"note", "task"}
+    judged = classified(made, subject)
+    assert set(values(judged)) == {"note"}
+    dropped = [step.data for step in judged.steps if step.topic == "proposal.dropped"]
+    assert [one["field"] for one in dropped] == ["subject"], dropped
+
+
+def test_what_a_record_takes_is_asked_of_its_crm() -> None:
+    found = about()
+    reader = DemoReader("http://127.0.0.1:9", "token")
+    reader.capabilities = Capabilities(notes=(examples.DANA.type,), tasks=("jobs",))  # type: ignore[misc] - another CRM, in one word.
+    context = Context(record=examples.DANA, reading=found.reading)
+    asked = subject_of(found.event, found.policy, context, reader)
+    assert asked.appends == (ProposalKind.NOTE,)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import pytest
@@ -324,6 +324,19 @@ class ConnectorCases(PathCases):
             assert found == {"subject": subject, "due": due}
         assert stage.writer.task(stage.ref, change_id="c-2") is None
         assert stage.fake.effects() == len(asked)
+
+    def test_a_record_takes_what_the_capabilities_name_for_its_type(self, stage: Stage) -> None:
+        can = stage.reader.capabilities
+        assert {*can.notes, *can.tasks} <= set(stage.reader.object_types)
+        for type_ in stage.reader.object_types:
+            ref = replace(stage.ref, type=type_)
+            if type_ not in can.notes:
+                with pytest.raises((NotFound, Rejected)):
+                    stage.writer.add_note(ref, "A note.", change_id="c-1")
+            if type_ not in can.tasks:
+                with pytest.raises((NotFound, Rejected)):
+                    stage.writer.add_task(ref, "A task.", None, change_id="c-2")
+        assert stage.fake.effects() == 0
 
     def test_a_policy_may_list_notes_and_tasks(self, stage: Stage) -> None:
         crm, more = stage.ref.crm, 'reason = "For the tests."\nmode = "review"\nmax_length = 9\n'

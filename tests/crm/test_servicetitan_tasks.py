@@ -156,7 +156,6 @@ def test_the_doctor_shows_what_each_task_gets(tenant: Tenant) -> None:
     assert "task_source is Message" in setup
     notes = " ".join(text for text, level in said.items() if level is Level.NOTE)
     assert "names no scope for tasks" in notes
-    assert "one for a lead or booking fails" in notes
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -13,7 +13,6 @@ import pytest
 from services.writer import survey_views, surveys
 from services.writer.crm.hubspot import WRITTEN
 from services.writer.crm.jobber_operations import OPERATIONS
-from services.writer.crm.salesforce import OPEN_TYPES
 from services.writer.opening import (
     ENOUGH_DECIDED,
     MOST_SUGGESTED,
@@ -29,6 +28,7 @@ from shared.crm import FieldMeta
 from shared.crm.accounts import accounts_of
 from shared.crm.pipedrive_values import OPEN
 from shared.crm.rights import RIGHTS
+from shared.crm.salesforce_connection import OPEN_TYPES
 from shared.crm.servicetitan_fields import TAKEN
 from shared.db import reading, writing
 from shared.domain.decision import FieldVerdict
@@ -167,7 +167,7 @@ def test_what_our_writer_cannot_change_there_is_not_suggested() -> None:
 
 def test_the_types_of_which_fields_are_suggested_are_those_that_each_writer_writes() -> None:
     assert RIGHTS["hubspot"].written == set(WRITTEN)
-    assert RIGHTS["salesforce"].written == OPEN_TYPES
+    assert RIGHTS["salesforce"].written == set(OPEN_TYPES)
     assert RIGHTS["pipedrive"].written == set(OPEN)
     assert RIGHTS["servicetitan"].written == set(TAKEN)
     changing = {name for name, one in OPERATIONS.items() if one.is_change}

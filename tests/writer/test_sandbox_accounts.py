@@ -146,7 +146,7 @@ app_key = "x"
 """
     for side in ("read", "write"):
         (home.root / f"crms.{side}.toml").write_text(table)
-    file, opened = tmp_path / "policy.toml", "ServiceTitan links a task to a customer or job"
+    file, opened = tmp_path / "policy.toml", "ServiceTitan names no scope for tasks"
     rule = '[fields.servicetitan.tasks.subject]\ntype = "text"\nmax_length = 9\n'
     for mode, is_said in (("review", True), ("never", False)):
         file.write_text(f'{rule}reason = "For the tests."\nmode = "{mode}"\n')

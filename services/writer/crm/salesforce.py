@@ -18,6 +18,7 @@ from services.writer.crm.sending import Sender, confirm
 from shared.crm.accounts import Account
 from shared.crm.reader import COMMON_FIELDS
 from shared.crm.salesforce_connection import (
+    OPEN_TYPES,
     PEOPLE,
     SOBJECTS,
     Connection,
@@ -52,8 +53,6 @@ ALLOWED = frozenset(
         ("POST", "/sobjects/Task"),
     }
 )
-# The object types whose fields people may open for writing.
-OPEN_TYPES = frozenset({"accounts", "cases", "contacts", "leads", "opportunities"})
 # Never written, whatever the policy and the user's rights say: money, owner, consent, rights,
 # stage, and what the CRM keeps itself.
 CLOSED = frozenset(
