@@ -121,7 +121,7 @@ class Stage:
             elif left:
                 ended = Left(seconds=now - since - rested, rested=rested, last=left)
             then = now
-            if now - since > GIVE_UP_SECONDS:
+            if now - since - rested > GIVE_UP_SECONDS:
                 return replace(ended, late=[f"still waiting: {left}"])
             quiet = 0 if left else quiet + 1
             time.sleep(0.5)
