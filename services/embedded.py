@@ -26,7 +26,7 @@ from shared.crm.grant_settings import READ, WRITE
 from shared.domain.topics import SERVICES
 from shared.errors import ConfigurationError
 from shared.migrations import bring_up, is_newest
-from shared.processes import apart
+from shared.processes import apart, give_way
 from shared.service import Service
 
 DATABASES = (*SERVICES, "sessions", READ, WRITE)
@@ -109,7 +109,11 @@ def _release(home: Installation, owner: int | str) -> None:
 def _worker(home: Installation, service: Service) -> Callable[[], None]:
     from shared.running import run_worker
 
-    return lambda: run_worker(service, home.environment(service.name, "worker"))
+    def run() -> None:
+        give_way()  # A backlog can wait; whoever posts a webhook gives up after seconds.
+        run_worker(service, home.environment(service.name, "worker"))
+
+    return run
 
 
 def serve_web(home: Installation) -> None:

@@ -15,6 +15,7 @@ _SET_PARENT_DEATH_SIGNAL, _SET_NAME = 1, 15
 LONGEST_NAME = 15
 _ARENA_MAX, _MMAP_THRESHOLD = -8, -3
 ARENAS = 2
+_LATER = 5
 LARGE = 128 * 1024
 OPEN_FILES = 65_536
 
@@ -36,6 +37,11 @@ def die_with(parent: int) -> None:
     _prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)  # It ended before we could ask.
+
+
+def give_way() -> None:
+    """Let processes of ordinary priority go first where processor time is short."""
+    os.nice(_LATER)
 
 
 def keep_memory_small() -> None:
