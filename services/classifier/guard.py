@@ -52,7 +52,8 @@ class Subject:
     """What an answer is about. ``target`` is the one record it may touch, and in which way.
 
     ``target`` is ``None`` when no record, or more than one, fits: then nothing can be proposed.
-    ``names`` are the CRM's own names for our words; a draft is kept in our words.
+    ``names`` are the CRM's own names for our words; a draft is kept in our words. ``appends`` are
+    the kinds that its record can take.
     """
 
     event: Event

@@ -39,7 +39,7 @@ from shared.crm.servicetitan_fields import (
     custom_field,
     fixed_fields,
 )
-from shared.crm.servicetitan_history import happenings, instant
+from shared.crm.servicetitan_history import WITH_NOTES, happenings, instant
 from shared.crm.transport import path_of, scalar, understood
 from shared.domain.classification import Candidate
 from shared.domain.record import HistoryItem, Reading, RecordRef
@@ -77,7 +77,7 @@ class ServiceTitanReader:
     # A booking is found again by its ``externalId``; that the vendor refuses a second one with the
     # same is said nowhere, so no create counts as idempotent.
     capabilities: ClassVar[Capabilities] = Capabilities(
-        notes=("customers", "leads", "jobs"), tasks=("customers", "jobs")
+        notes=WITH_NOTES, tasks=("customers", "jobs")
     )
 
     def __init__(

@@ -12,7 +12,7 @@ from shared.domain.record import HistoryItem, RecordRef
 
 Get = Callable[..., Mapping[str, Any]]
 Rows = Callable[..., Iterable[Mapping[str, Any]]]
-WITH_NOTES = frozenset({"customers", "leads", "jobs"})
+WITH_NOTES = ("customers", "leads", "jobs")
 
 
 def happenings(ref: RecordRef, get: Get, rows: Rows) -> Iterator[HistoryItem]:

@@ -20,7 +20,7 @@ from services.writer.service import SERVICE
 from services.writer.survey_cli import survey as command
 from services.writer.surveying import MOST_DISTINCT, survey
 from services.writer.surveys import Survey, SurveyedField
-from services.writer.tables import crm_surveys
+from services.writer.tables import crm_reports, crm_surveys
 from shared.crm.accounts import Account
 from shared.crm.demo import DemoReader
 from shared.crm.handoff import HandOffReader
@@ -230,6 +230,26 @@ def test_the_page_is_reached_by_admins_and_names_the_command_before_a_survey(
     examine_all(world.worker)
     assert "/crms/demo/survey" in page(app, world, "eve", "/crms")
     assert "/crms/demo/survey" not in page(app, world, "ada", "/crms")
+
+
+def test_the_page_names_what_notes_and_tasks_are_appended_to(
+    world: World, app: FlaskClient
+) -> None:
+    examine_all(world.worker)
+    shown = page(app, world, "eve", "/crms")
+    assert "takes notes on contacts, deals, each found again by its change" in shown
+    assert "takes tasks on contacts, deals, each found again by its change" in shown
+
+
+def test_a_report_from_before_an_upgrade_is_shown_until_the_next_one(
+    world: World, app: FlaskClient
+) -> None:
+    examine_all(world.worker)
+    with writing(world.worker.engine) as db:
+        body = json.loads(db.scalars(select(crm_reports.c.body)).one())
+        body["capabilities"] |= {"notes": True, "tasks": False}
+        db.execute(crm_reports.update().values(body=json.dumps(body)))
+    assert "takes no notes of ours" in page(app, world, "eve", "/crms")
     page(app, world, "ada", "/crms/demo/survey", 403)
     page(app, world, "eve", "/crms/elsewhere/survey", 404)
     assert "countersign survey demo" in page(app, world, "eve", "/crms/demo/survey")
