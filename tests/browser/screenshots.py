@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def _appended(camera: Camera, product: Product, client: Client) -> None:
     for row in eventually(lambda: cards() if len(cards()) == 2 else None):
         camera.shoot(f"card-{row['kind']}-pending", f"/cards/{row['id']}")
         _approve(client, row["id"])
-        eventually(lambda row=row: _change(client, row["id"]) == "applied")  # type: ignore[misc]
+        eventually(partial(_is_applied, client, row["id"]))
         camera.shoot(f"card-{row['kind']}-written", f"/cards/{row['id']}")
     record = row["record"].removeprefix("demo/")
     camera.shoot("crm-contact-with-task", f"{product.crm_url}/{record}")
@@ -286,6 +287,10 @@ def _approve(client: Client, card: str) -> None:
     digest = client.get(f"/api/cards/{card}/now")["card_digest"]
     answer = client.post(f"/api/cards/{card}/approve", card_digest=digest)
     assert answer.ok, answer.text
+
+
+def _is_applied(client: Client, card: str) -> bool:
+    return _change(client, card) == "applied"
 
 
 def _change(client: Client, card: str) -> str | None:

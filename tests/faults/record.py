@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.faults.stage import RECOVERY_SECONDS, Ended
 from tests.product import ROOT
@@ -65,13 +66,13 @@ def _keep(run: str, seed: int) -> None:
         SEEDS.write_text(json.dumps(known, indent=2) + "\n")
 
 
-def _rows(run: str) -> Iterator[dict]:  # type: ignore[type-arg]
+def _rows(run: str) -> Iterator[dict[str, Any]]:
     path = RESULTS / f"{run}.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         yield json.loads(line)
 
 
-def _is_good(row: dict) -> bool:  # type: ignore[type-arg]
+def _is_good(row: Mapping[str, Any]) -> bool:
     return not row["differences"] and row["recovery"] <= RECOVERY_SECONDS
 
 
